@@ -1,0 +1,1 @@
+"""The gateway, an application. Start reading at `app/gateway/pipeline.py`."""

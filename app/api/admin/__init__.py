@@ -1,0 +1,1 @@
+"""The control plane: keys, for operators with the master key."""

@@ -1,0 +1,1 @@
+"""Settings: YAML and environment, checked before anything starts."""

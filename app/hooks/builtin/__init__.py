@@ -1,0 +1,1 @@
+"""Hooks that come with the gateway, each written against `app.hooks.spec` like anybody else's."""

@@ -1,0 +1,1 @@
+"""Durable state: virtual keys, in SQLite or PostgreSQL."""

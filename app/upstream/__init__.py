@@ -1,0 +1,1 @@
+"""The clients that speak HTTP to deployments: two adapters of one port, `app.domain.ports.Upstream`."""

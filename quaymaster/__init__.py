@@ -1,0 +1,1 @@
+"""Quaymaster: the containers API behind one key, wherever the containers live."""
