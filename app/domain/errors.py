@@ -72,8 +72,8 @@ class GatewayError(Exception):
     """An answer the gateway itself gives.
 
     `message` is what users read (openai-python shows nothing else), so it is never empty and never holds a secret.
-    `param` names the parameter at fault. `retry_after_seconds` becomes a Retry-After header; `should_retry`, where it is
-    not None, becomes `x-should-retry`, which OpenAI's SDKs obey. `allow` lists the methods of a 405.
+    `param` names the parameter at fault. `retry_after_seconds` becomes a Retry-After header; `should_retry`, where it
+    is not None, becomes `x-should-retry`, which OpenAI's SDKs obey. `allow` lists the methods of a 405.
     """
 
     def __init__(
@@ -118,5 +118,5 @@ class UpstreamFault(Exception):
         self.request_sent = request_sent
 
 
-class ClientGone(Exception):  # noqa: N818 - a fact, not an error
+class ClientGone(Exception):
     """The client closed its connection; what was being done for it stops."""

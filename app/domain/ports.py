@@ -96,5 +96,5 @@ class KeyStore(Protocol):
         ...
 
 
-class StoreUnavailable(Exception):  # noqa: N818 - named for what is so
+class StoreUnavailable(Exception):
     """The database did not answer. The message never holds its address."""
