@@ -1,0 +1,32 @@
+"""Where containers can live: a provider's dialect, an address and a credential."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from app.domain.ports import RawHeaders, Upstream
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """One place where containers live, ready to be sent to.
+
+    `provider` is the name clients choose it by. `base_path` is what stands before the API's own paths ("/v1", or
+    "/openai/v1"), `query_suffix` what every request's query ends in ("api-version=…" or nothing). `credential_headers`
+    hold the deployment's secret: they go upstream and nowhere else, so they are not part of the repr.
+    """
+
+    name: str
+    provider: str
+    upstream: Upstream
+    base_path: str
+    query_suffix: str
+    credential_headers: RawHeaders
+
+    def __repr__(self) -> str:
+        return f"Deployment(name={self.name!r}, provider={self.provider!r})"
+
+    def target(self, path: str, query: str) -> bytes:
+        """The request target for an API path whose ids are already percent-encoded."""
+        joined = f"{query}&{self.query_suffix}" if query and self.query_suffix else query or self.query_suffix
+        return f"{self.base_path}{path}?{joined}".encode() if joined else f"{self.base_path}{path}".encode()

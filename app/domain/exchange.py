@@ -1,0 +1,152 @@
+"""One request and its reply: the object that carries them through the phases.
+
+Each attribute is written by one phase, named in its comment, and read by those after it. `settle` reads them all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+from app.domain.deployments import Deployment
+from app.domain.identity import Principal
+from app.domain.ports import OutgoingBody, RawHeaders
+from quaymaster.operations import Operation
+
+
+class IncomingBody(Protocol):
+    """The body of a client's request, taken from the client only as fast as it is read."""
+
+    declared_bytes: int | None
+    """Content-Length, None where the client sent none."""
+    bytes_read: int
+
+    async def read(self) -> bytes:
+        """The next piece, b"" at the end. Raises ClientGone, and GatewayError past the limit of `allow`."""
+        ...
+
+    def allow(self, max_bytes: int) -> None:
+        """Set how large the whole body may be. Raises GatewayError REQUEST_TOO_LARGE where it declared itself larger."""
+        ...
+
+
+class Outcome(StrEnum):
+    """How an exchange ended, seen from the client."""
+
+    ANSWERED = "answered"
+    """The whole answer was handed to the client's connection."""
+    CLIENT_GONE = "client_gone"
+    """The client closed its connection first."""
+    CUT_OFF = "cut_off"
+    """The upstream broke off after the answer had begun, so the client's connection was broken too."""
+    CANCELLED = "cancelled"
+    """This process was told to stop and the time to finish was over."""
+
+
+class Digest:
+    """Size and SHA-256 of bytes that are not kept: file contents in logs."""
+
+    __slots__ = ("_hash", "size")
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+        self.size = 0
+
+    def update(self, piece: bytes | memoryview) -> None:
+        """Add the next piece."""
+        self.size += len(piece)
+        self._hash.update(piece)
+
+    def summary(self) -> dict[str, Any]:
+        """What a log may say of the bytes."""
+        return {"bytes": self.size, "sha256": self._hash.hexdigest()}
+
+
+@dataclass(slots=True, eq=False)
+class Attempt:
+    """One try at one deployment. Times are `time.perf_counter` seconds."""
+
+    number: int
+    deployment: Deployment
+    started_at: float
+    ended_at: float | None = None
+    status: int | None = None
+    fault: str | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Exchange:
+    """One request and its reply."""
+
+    # the edge, when the request's head has arrived
+    request_id: str
+    method: str
+    path: str
+    """As it was asked for: undecoded, without the query."""
+    headers: RawHeaders
+    query: str
+    """The raw query string, without the question mark."""
+    body: IncomingBody
+    started_at: float = field(default_factory=time.perf_counter)
+    started_at_unix: float = field(default_factory=time.time)
+
+    # authenticate
+    principal: Principal | None = None
+
+    # the edge, where the path is one of the nine operations
+    operation: Operation | None = None
+    container_id: str | None = None
+    """Decoded and checked."""
+    file_id: str | None = None
+
+    # resolve
+    provider: str | None = None
+    request_json: Any = None
+    """The parsed JSON body, where there was one. May hold secrets: only `redact` may show it."""
+    request_digest: Digest | None = None
+    """Of the uploaded file."""
+
+    upstream_query: str = ""
+    """The raw query without what was the gateway's own."""
+    upstream_body: OutgoingBody = None
+    """The body without what was the gateway's own."""
+    upstream_body_bytes: int | None = None
+    """How long a streamed body will be; None where the client did not say, or where the body is whole."""
+
+    # place
+    deployment: Deployment | None = None
+
+    # forward
+    attempts: list[Attempt] = field(default_factory=list)
+    upstream_request_id: str | None = None
+
+    # relay
+    response_json: bytes | None = None
+    """The JSON body that went to the client, where it is small enough to be kept."""
+    response_digest: Digest | None = None
+    """Of the downloaded file."""
+    bytes_out: int = 0
+
+    # whoever gave the answer
+    status: int | None = None
+    error_code: str | None = None
+    error_detail: str | None = None
+    """For the log only."""
+
+    # settle
+    outcome: Outcome = Outcome.ANSWERED
+    ended_at: float | None = None
+
+    @property
+    def upstream_seconds(self) -> float:
+        """Time spent waiting for upstreams to answer, over all attempts."""
+        now = time.perf_counter()
+        return sum((a.ended_at or now) - a.started_at for a in self.attempts)
+
+    @property
+    def duration_seconds(self) -> float:
+        """From the request's head to now, or to its end."""
+        return (self.ended_at or time.perf_counter()) - self.started_at
