@@ -1,0 +1,240 @@
+"""The settings: one frozen tree, checked once when the process starts and only read from then on.
+
+`Settings(...)` takes what it is given and reads neither files nor the environment; `app.config.load` does that.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from app.config.addresses import is_loopback
+from app.config.deployments import DeploymentSettings, Seconds, Section, check_header_secret
+from app.config.sizes import ByteSize
+
+MIN_PUBLIC_MASTER_KEY_CHARS = 16
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _plugin(value: object) -> object:
+    return {"use": value} if isinstance(value, str) else value
+
+
+class ServerSettings(Section):
+    """Where the gateway listens, and what it takes from clients."""
+
+    host: Annotated[str, Field(pattern=r"^\S+$")] = "127.0.0.1"
+    """Address to listen on. Any that other machines can reach needs a master key of at least 16 characters."""
+    port: Annotated[int, Field(ge=0, le=65_535)] = 4000
+    """TCP port to listen on; 0 takes any free one."""
+    workers: Annotated[int, Field(ge=1)] = 1
+    """Processes that serve. This version serves from one."""
+    max_json_bytes: ByteSize = 96 * 2**20
+    """Largest JSON body, in bytes; inline skills are large."""
+    max_upload_bytes: ByteSize = 512 * 2**20
+    """Largest multipart upload, in bytes."""
+    max_header_bytes: ByteSize = 64 * 2**10
+    """Largest request head (request line and headers together), in bytes."""
+    max_headers: Annotated[int, Field(ge=1)] = 200
+    """Most header lines in one request."""
+    keepalive_seconds: Seconds = 75.0
+    """How long an idle client connection is kept open."""
+    drain_seconds: Annotated[float, Field(ge=0, le=86_400)] = 30.0
+    """The longest that requests in flight may still take after SIGTERM."""
+
+    @field_validator("workers")
+    @classmethod
+    def _one_process(cls, workers: int) -> int:
+        if workers > 1:
+            raise ValueError(
+                "this version serves from one process; several workers will need redis_url, once it is used"
+            )
+        return workers
+
+
+class LoggingSettings(Section):
+    """What is written to the log, and how."""
+
+    level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = "info"
+    """The least important level that is written."""
+    format: Literal["json", "console"] = "json"
+    """json writes one object a line; console is for people."""
+    bodies: bool = True
+    """Log JSON bodies of requests and responses, with secrets taken out."""
+    max_body_bytes: ByteSize = 16 * 2**10
+    """Most of a body that is logged, in bytes; larger ones are logged as size and SHA-256."""
+
+
+class PluginSettings(Section):
+    """One plugin, which hooks into the life of a request."""
+
+    use: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
+    """Where its class is: `package.module:Class`."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Keyword arguments for its constructor."""
+
+
+class HooksSettings(Section):
+    """Plugins, called at named moments in the life of a request."""
+
+    plugins: tuple[Annotated[PluginSettings, BeforeValidator(_plugin)], ...] = ()
+    """In the order in which they are called. `package.module:Class` alone is short for one without options."""
+    timeout_seconds: Seconds = 1.0
+    """The longest one call of one hook may take; then it is given up and logged."""
+
+
+def _empty_is_none(value: object) -> object:
+    return None if value == "" else value
+
+
+def _check_scheme(*schemes: str) -> AfterValidator:
+    def check(url: SecretStr) -> SecretStr:
+        if not url.get_secret_value().startswith(tuple(f"{scheme}://" for scheme in schemes)):
+            raise ValueError(f"must start with {' or '.join(f'{scheme}://' for scheme in schemes)}")
+        return url
+
+    return AfterValidator(check)
+
+
+def _default_database_url(data: dict[str, Any]) -> SecretStr:
+    return SecretStr(f"sqlite:///{data['data_dir'] / 'quaymaster.db'}")
+
+
+def _default_provider(data: dict[str, Any]) -> str:
+    providers = [deployment.provider for deployment in data["deployments"]]
+    return next((name for name in ("openai", "local") if name in providers), providers[0])
+
+
+class Settings(BaseSettings):
+    """Everything that can be set."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True, case_sensitive=True
+    )
+
+    server: ServerSettings = ServerSettings()
+    """Where the gateway listens, and what it takes from clients."""
+    data_dir: Annotated[Path, AfterValidator(Path.expanduser)] = Path("data")
+    """Folder for everything that is kept on this machine; made when missing."""
+    master_key: Annotated[SecretStr | None, BeforeValidator(_empty_is_none)] = Field(None, validate_default=True)
+    """The key that may do everything. Without one, the first start makes one and keeps it in data_dir."""
+    database_url: Annotated[
+        SecretStr, _check_scheme("sqlite", "sqlite+aiosqlite", "postgresql", "postgresql+asyncpg", "postgres")
+    ] = Field(default_factory=_default_database_url)
+    """Where keys and records live. Default: SQLite at <data_dir>/quaymaster.db."""
+    redis_url: Annotated[SecretStr, _check_scheme("redis", "rediss", "unix")] | None = None
+    """Accepted for what is to come: this version keeps nothing in Redis yet."""
+    deployments: Annotated[tuple[DeploymentSettings, ...], Field(min_length=1)] = Field(
+        (DeploymentSettings(name="local", provider="local"),), validate_default=True
+    )
+    """Where containers can live: at most one of each provider."""
+    default_provider: str = Field(default_factory=_default_provider)
+    """Serves requests that name no provider. Default: openai where it is configured, else local, else the first."""
+    logging: LoggingSettings = LoggingSettings()
+    """What is written to the log, and how."""
+    hooks: HooksSettings = HooksSettings()
+    """Plugins, called at named moments in the life of a request."""
+
+    _openai_key_is_set: bool = PrivateAttr(default=False)
+    _load_notices: tuple[str, ...] = PrivateAttr(default=())
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what is passed in; `app.config.load` brings its own sources."""
+        return (init_settings,)
+
+    @field_validator("master_key")
+    @classmethod
+    def _master_key_is_strong_enough(cls, key: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if key is not None:
+            check_header_secret(key)
+        server = info.data.get("server")
+        if server is None or is_loopback(server.host):
+            return key
+        if key is None or len(key.get_secret_value()) < MIN_PUBLIC_MASTER_KEY_CHARS:
+            raise ValueError(
+                f"server.host is {server.host}, which other machines may reach, and that needs a master key of at "
+                f"least {MIN_PUBLIC_MASTER_KEY_CHARS} characters: set QUAYMASTER_MASTER_KEY, or listen on 127.0.0.1"
+            )
+        return key
+
+    @field_validator("deployments")
+    @classmethod
+    def _deployments_fit_together(
+        cls, deployments: tuple[DeploymentSettings, ...], info: ValidationInfo
+    ) -> tuple[DeploymentSettings, ...]:
+        names: set[str] = set()
+        by_provider: dict[str, str] = {}
+        for deployment in deployments:
+            if deployment.name in names:
+                raise ValueError(f'the name "{deployment.name}" is given to two deployments')
+            names.add(deployment.name)
+            first = by_provider.setdefault(deployment.provider, deployment.name)
+            if first != deployment.name:
+                raise ValueError(
+                    f"{first} and {deployment.name} are both of provider {deployment.provider}; "
+                    "balancing between deployments of one provider is not in this version"
+                )
+        data_dir: Path = info.data.get("data_dir", Path("data"))
+        return tuple(
+            d.model_copy(update={"data_dir": data_dir / "containers"})
+            if d.provider == "local" and not d.data_dir
+            else d
+            for d in deployments
+        )
+
+    @field_validator("default_provider")
+    @classmethod
+    def _default_provider_is_configured(cls, provider: str, info: ValidationInfo) -> str:
+        deployments = info.data.get("deployments")
+        if deployments is None:
+            return provider
+        configured = [deployment.provider for deployment in deployments]
+        if provider not in configured:
+            raise ValueError(f'no deployment is of provider "{provider}"; configured: {", ".join(configured)}')
+        return provider
+
+    def as_loaded(self, *, openai_key_is_set: bool, notices: tuple[str, ...]) -> Self:
+        """A copy that knows what loading it has found: whether OPENAI_API_KEY is set, and what to tell the operator."""
+        copy = self.model_copy()
+        copy._openai_key_is_set = openai_key_is_set
+        copy._load_notices = notices
+        return copy
+
+    @property
+    def stands_in_for_openai(self) -> bool:
+        """Whether the local deployment also answers to the name openai: no such deployment, and no key for one."""
+        providers = {deployment.provider for deployment in self.deployments}
+        return "local" in providers and "openai" not in providers and not self._openai_key_is_set
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What an operator should hear at start: usable, and perhaps not what was meant. Never holds a secret."""
+        in_the_clear = tuple(
+            f"deployment {deployment.name}: its key goes over the network unencrypted, as api_base is plain http"
+            for deployment in self.deployments
+            if deployment.sends_credential_in_the_clear
+        )
+        unused = ("redis_url is set, but this version keeps nothing in Redis yet",) if self.redis_url else ()
+        return self._load_notices + in_the_clear + unused
