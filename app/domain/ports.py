@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol
 
 from app.domain.identity import VirtualKey
@@ -12,6 +12,22 @@ RawHeaders = list[tuple[bytes, bytes]]
 
 OutgoingBody = bytes | AsyncIterator[bytes] | None
 """A request body: whole, or in pieces of at least one byte each, or none at all (None, which is not b"")."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """How long an upstream may take for each step. None of them limits a whole transfer."""
+
+    connect_seconds: float = 5.0
+    """Resolving the name, connecting and the TLS handshake, together."""
+    read_seconds: float = 600.0
+    """The longest silence while the upstream owes us bytes."""
+    write_seconds: float = 60.0
+    """The longest time for which the upstream takes no byte of the request."""
+    pool_seconds: float = 10.0
+    """Waiting for a free connection."""
+    keepalive_seconds: float = 4.0
+    """A connection that was idle for longer is closed rather than used again."""
 
 
 class UpstreamReply(Protocol):
@@ -64,7 +80,7 @@ class KeyStore(Protocol):
     """Where virtual keys live. Every method may raise StoreUnavailable."""
 
     async def add(self, key: VirtualKey) -> None:
-        """Keep a new key."""
+        """Keep a new key. Raises AliasTaken where another key has its alias."""
         ...
 
     async def get(self, key_id: str) -> VirtualKey | None:
@@ -75,15 +91,19 @@ class KeyStore(Protocol):
         """The key with this alias (aliases are unique)."""
         ...
 
-    async def replace(self, key: VirtualKey) -> bool:
-        """Write every field of an existing key; False where it no longer exists."""
+    async def change(self, key_id: str, edit: Callable[[VirtualKey], VirtualKey]) -> VirtualKey | None:
+        """Read a key, edit it and write it as one step that no other change can come between.
+
+        Returns the key as it is now, or None where it does not exist. `edit` leaves `key_id` as it is; what it raises
+        comes through, and nothing is written. Raises AliasTaken where another key has the new alias.
+        """
         ...
 
     async def delete(self, key_ids: Sequence[str]) -> list[str]:
         """Remove keys; returns the ids that existed."""
         ...
 
-    async def list(
+    async def page(
         self,
         *,
         offset: int,
@@ -94,6 +114,10 @@ class KeyStore(Protocol):
     ) -> tuple[list[VirtualKey], int]:
         """One page of keys, newest first, and how many there are in all."""
         ...
+
+
+class AliasTaken(Exception):
+    """Another key has this alias."""
 
 
 class StoreUnavailable(Exception):
