@@ -59,22 +59,34 @@ def _section_of(annotation: object) -> type[BaseModel] | None:
 
 
 def nearest_setting(unknown: str) -> str | None:
-    """The path most like `unknown`: first among its siblings, then by its whole path, then by its last name."""
-    known = {path for setting in all_settings() for path in _with_parents(setting)}
+    """The setting or section most like `unknown`, a path in which lists may have their positions or names."""
+    known = {part for path in all_settings() for part in _with_sections(path)}
+    return nearest(unknown, known)
+
+
+def nearest_variable(unknown: str) -> str | None:
+    """The environment variable most like `unknown`, which begins with QUAYMASTER_."""
+    known = {setting.path for setting in all_settings().values() if setting.variable}
+    near = nearest(unknown.removeprefix(ENVIRONMENT_PREFIX).lower().replace("__", "."), known)
+    return variable_of(near) if near else None
+
+
+def nearest(unknown: str, known: set[str]) -> str | None:
+    """Of `known` the path most like `unknown`: by all its words, else among its siblings, else by its last name."""
+    by_words = {path.replace(".", "_"): path for path in known}
+    if near := by_words.get(unknown.replace(".", "_")):
+        return near
     parent, dot, leaf = unknown.rpartition(".")
     generic_parent = re.sub(r"\[[^]]*\]", "[]", parent)
-    siblings = {path.rpartition(".")[2] for path in known if path.rpartition(".")[0] == generic_parent}
-    if near := _closest(leaf, siblings):
+    if near := _closest(leaf, [path.rpartition(".")[2] for path in known if path.rpartition(".")[0] == generic_parent]):
         return parent + dot + near
-    by_whole = {path.replace(".", "_"): path for path in known}
-    if near := _closest(unknown.replace(".", "_"), by_whole, cutoff=0.8):
-        return by_whole[near]
     by_leaf = {path.rpartition(".")[2]: path for path in sorted(known, reverse=True)}
     near = _closest(leaf, by_leaf, cutoff=0.7)
     return by_leaf[near] if near else None
 
 
-def _with_parents(path: str) -> Iterator[str]:
+def _with_sections(path: str) -> Iterator[str]:
+    """The path and the sections it stands in."""
     while path:
         yield path.removesuffix("[]")
         path = path.rpartition(".")[0]
@@ -83,4 +95,4 @@ def _with_parents(path: str) -> Iterator[str]:
 def _closest(word: str, words: Iterable[str], cutoff: float = 0.6) -> str | None:
     import difflib  # only where something is wrong already
 
-    return next(iter(difflib.get_close_matches(word, list(words), n=1, cutoff=cutoff)), None)
+    return next(iter(difflib.get_close_matches(word, sorted(words), n=1, cutoff=cutoff)), None)

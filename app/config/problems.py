@@ -35,12 +35,17 @@ _WORDS: Final = {
 
 
 class ConfigurationError(Exception):
-    """The configuration cannot be used. `problems` holds one line each, "path.of.setting: what is wrong"."""
+    """The configuration cannot be used. `problems` holds one line each, "path.of.setting: what is wrong".
 
-    def __init__(self, problems: Sequence[str]) -> None:
+    `notes` say what else was noticed and may explain a problem.
+    """
+
+    def __init__(self, problems: Sequence[str], notes: Sequence[str] = ()) -> None:
         self.problems = tuple(problems)
+        self.notes = tuple(notes)
         count = "a problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
-        super().__init__("\n  ".join([f"The configuration has {count}:", *self.problems]))
+        noted = [f"(note) {note}" for note in self.notes]
+        super().__init__("\n  ".join([f"The configuration has {count}:", *self.problems, *noted]))
 
 
 class Misfits(ValueError):
