@@ -1,0 +1,80 @@
+"""Real servers for the tests, started from what is installed on this machine."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+PASSWORD = "only-for-tests"
+
+
+def missing(what: str) -> None:
+    """Skip with the reason; in CI, where everything has to be there, fail."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"{what} is not installed, and in CI it has to be")
+    pytest.skip(f"{what} is not installed")
+
+
+def postgres_programs() -> Path | None:
+    """The folder of `initdb` and `postgres`: Debian's, the newest first, else wherever the PATH has them."""
+    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda bin: int(bin.parent.name), reverse=True)
+    found = shutil.which("postgres")
+    candidates = [*folders, *([Path(found).resolve().parent] if found else [])]
+    return next((folder for folder in candidates if (folder / "initdb").exists()), None)
+
+
+def free_port() -> int:
+    """A TCP port of the loopback interface that nobody has at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def postgres_server(programs: Path) -> Iterator[str]:
+    """Run a PostgreSQL of our own; yields its URL without a database name.
+
+    PostgreSQL refuses to run as root, so root runs it as Debian's user `postgres`.
+    """
+    user = "postgres" if os.geteuid() == 0 else None
+    with tempfile.TemporaryDirectory(prefix="quaymaster-postgres-", ignore_cleanup_errors=True) as folder:
+        if user is not None:
+            shutil.chown(folder, user, user)
+        data, password, log = Path(folder, "data"), Path(folder, "password"), Path(folder, "log")
+        password.write_text(PASSWORD)
+        log.touch()
+        for path in (password, log):
+            if user is not None:
+                shutil.chown(path, user, user)
+
+        def run(program: str, *arguments: str | Path) -> None:
+            group = None if user is None else user
+            subprocess.run(
+                [programs / program, *arguments],
+                check=True,
+                cwd=folder,
+                user=user,
+                group=group,
+                extra_groups=[] if user else None,
+                stdout=subprocess.DEVNULL,
+            )
+
+        run(
+            "initdb", "-D", data, "-U", "quay", "-A", "scram-sha-256", f"--pwfile={password}", "-E", "UTF8", "--no-sync"
+        )
+        port = free_port()
+        options = f"-c listen_addresses=127.0.0.1 -c port={port} -k {folder} -c fsync=off -c max_connections=60"
+        run("pg_ctl", "-D", data, "-l", log, "-w", "-o", options, "start")
+        try:
+            yield f"postgresql://quay:{PASSWORD}@127.0.0.1:{port}"
+        finally:
+            run("pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
