@@ -1,0 +1,85 @@
+"""A request, as bytes on the wire. No I/O, and nothing a caller passes can become a second header or request."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Final
+
+from app.domain.ports import OutgoingBody, RawHeaders
+
+JOINED_BYTES: Final = 64 * 1024
+"""A body up to this size is written together with its head."""
+
+_NAMES: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]*")
+_TARGET: Final = re.compile(rb"/[\x21-\x7e]*")
+_DIGITS: Final = re.compile(rb"[0-9]{1,18}")
+_OWN_HEADERS: Final = frozenset((b"host", b"transfer-encoding", b"content-length"))
+
+
+@dataclass(slots=True)
+class WireRequest:
+    """`head` goes out first and holds a small body too; then `body`; then `stream`.
+
+    `stream_bytes` is the declared length of `stream`, or None where it goes out chunked.
+    """
+
+    method: bytes
+    head: bytes
+    body: bytes = b""
+    stream: AsyncIterator[bytes] | None = None
+    stream_bytes: int | None = None
+
+
+def encode_request(method: bytes, target: bytes, headers: RawHeaders, body: OutgoingBody, host: bytes) -> WireRequest:
+    """Spell a request with its `host` and framing headers.
+
+    Raises ValueError where the parts could not be told apart again on the other side: see `check_head`.
+    """
+    length = check_head(method, target, headers, body)
+    block = b"".join([name + b": " + value + b"\r\n" for name, value in headers])
+    start = b"%b %b HTTP/1.1\r\nhost: %b\r\n%b" % (method, target, host, block)
+    if body is None:
+        return WireRequest(method, start + (b"content-length: 0\r\n\r\n" if method == b"POST" else b"\r\n"))
+    if isinstance(body, bytes):
+        head = b"%bcontent-length: %d\r\n\r\n" % (start, len(body))
+        if len(body) <= JOINED_BYTES:
+            return WireRequest(method, head + body)
+        return WireRequest(method, head, body)
+    framing = b"transfer-encoding: chunked\r\n\r\n" if length is None else b"\r\n"
+    return WireRequest(method, start + framing, stream=body, stream_bytes=length)
+
+
+def check_head(method: bytes, target: bytes, headers: RawHeaders, body: OutgoingBody) -> int | None:
+    """Refuse what would not go over the wire as it is meant; returns the length that `headers` declare for a stream.
+
+    Raises ValueError for a method that is not upper-case letters, a target that is not an absolute path in visible
+    ASCII, a header name that is not a lower-case token, a value with CR, LF or NUL, and for headers that are not the
+    caller's: `host`, `transfer-encoding`, and `content-length` except once, beside a stream. The message never holds
+    a value.
+    """
+    if not (method.isalpha() and method.isupper()):
+        raise ValueError("the method is not a word of upper-case letters")
+    if _TARGET.fullmatch(target) is None:
+        raise ValueError("the target is not an absolute path of visible ASCII characters")
+    names = [name for name, _ in headers]
+    if b"" in names or _NAMES.fullmatch(b"".join(names)) is None:
+        raise ValueError("a header name is not a lower-case token")
+    values = b"".join([value for _, value in headers])
+    if b"\r" in values or b"\n" in values or b"\0" in values:
+        raise ValueError("a header value holds CR, LF or NUL")
+    if _OWN_HEADERS.isdisjoint(names):
+        return None
+    return _declared_bytes(headers, body)
+
+
+def _declared_bytes(headers: RawHeaders, body: OutgoingBody) -> int:
+    """The content-length beside a stream, the only framing header a caller may set."""
+    declared = [(name, value) for name, value in headers if name in _OWN_HEADERS]
+    name, value = declared[0]
+    if len(declared) > 1 or name != b"content-length" or body is None or isinstance(body, bytes):
+        raise ValueError("host and framing headers are not the caller's to set")
+    if _DIGITS.fullmatch(value) is None:
+        raise ValueError("content-length is not a number")
+    return int(value)

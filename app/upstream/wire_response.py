@@ -1,0 +1,217 @@
+"""A response, from bytes as they arrive. No I/O.
+
+llhttp (through httptools) reads the head and chunked framing. Where the head ends, and a body of a known length, are
+found here: that costs no copy, and shows any byte too many.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+
+from app.domain.ports import RawHeaders
+
+MAX_HEAD_BYTES: Final = 64 * 1024
+MAX_HEADERS: Final = 256
+_FRAMING: Final = frozenset((b"content-length", b"transfer-encoding"))
+_BODILESS: Final = frozenset((204, 304))
+
+
+class ProtocolBroken(Exception):
+    """The bytes are not a valid response. The message says how, and never holds any of them."""
+
+
+class ResponseParser:
+    """The one response to one request; 1xx before it are skipped.
+
+    `status` is 0 until the head of the final response is here, then `headers` are complete as well. `pieces` holds the
+    body that has arrived and was not taken, `unread_bytes` of it. `complete` says that the whole body has arrived,
+    `keep_alive` that the connection may then carry another request.
+    """
+
+    __slots__ = (
+        "_barren_bytes",
+        "_chunks",
+        "_excess",
+        "_framing",
+        "_head",
+        "_head_bytes",
+        "_head_only",
+        "_remaining",
+        "_tail",
+        "complete",
+        "headers",
+        "keep_alive",
+        "pieces",
+        "status",
+        "unread_bytes",
+    )
+
+    def __init__(self, *, head_only: bool) -> None:
+        self.status = 0
+        self.headers: RawHeaders = []
+        self.pieces: deque[bytes] = deque()
+        self.unread_bytes = 0
+        self.complete = False
+        self.keep_alive = False
+        self._head_only = head_only
+        self._head = b""
+        self._head_bytes = 0
+        self._framing: RawHeaders = []
+        self._remaining: int | None = 0  # None: the body ends with the connection
+        self._chunks: HttpResponseParser | None = None
+        self._barren_bytes = 0
+        self._tail = b""
+        self._excess = False
+
+    @property
+    def begun(self) -> bool:
+        """Whether any byte has arrived."""
+        return self._head_bytes > 0
+
+    def feed(self, data: bytes) -> None:
+        """Take what has arrived.
+
+        Raises ProtocolBroken at anything invalid, also at bytes after the end, and must not be called again then.
+        """
+        if not self.status:
+            data = self._take_head(data)
+            if not self.status:
+                return
+        if self._chunks is not None:
+            self._take_chunks(self._chunks, data)
+        elif self._remaining is None:
+            self._keep(data)
+        elif len(data) > self._remaining:
+            raise ProtocolBroken("bytes after the end of a response")
+        else:
+            self._keep(data)
+            self._remaining -= len(data)
+            self.complete = not self._remaining
+
+    def take(self) -> bytes:
+        """The next piece of the body; there must be one."""
+        piece = self.pieces.popleft()
+        self.unread_bytes -= len(piece)
+        return piece
+
+    def end(self) -> bool:
+        """The upstream sends no more: whether that makes the response complete."""
+        if self.status and self._remaining is None and self._chunks is None:
+            self.complete = True
+        return self.complete
+
+    def _keep(self, piece: bytes) -> None:
+        if piece:
+            self.pieces.append(piece)
+            self.unread_bytes += len(piece)
+
+    def _take_head(self, data: bytes) -> bytes:
+        """Read heads until that of the final response; returns the bytes that follow it."""
+        while True:
+            searched = max(0, len(self._head) - 3)
+            self._head_bytes += len(data)
+            if self._head:
+                data = self._head + data
+            if data[:7] != b"HTTP/1."[: len(data)]:
+                raise ProtocolBroken("the response is not HTTP/1")
+            end = data.find(b"\r\n\r\n", searched) + 4
+            excess = len(data) - end if end > 3 else 0
+            if self._head_bytes - excess > MAX_HEAD_BYTES:
+                raise ProtocolBroken(f"the head of the response is larger than {MAX_HEAD_BYTES} bytes")
+            if end == 3:
+                self._head = data
+                return b""
+            self._head = b""
+            self._head_bytes -= excess
+            self._parse_head(data[:end])
+            data = data[end:]
+            if self.status or not data:
+                return data
+
+    def _parse_head(self, head: bytes) -> None:
+        """Read one head; where it is a 1xx, forget it."""
+        self.headers = []
+        self._framing = []
+        self._chunks = parser = HttpResponseParser(self)
+        try:
+            parser.feed_data(head)
+        except HttpParserUpgrade:
+            raise ProtocolBroken("the response switches protocols") from None
+        except HttpParserError as error:
+            raise ProtocolBroken(f"invalid response head: {error}") from None
+        finally:
+            self._chunks = None
+        status = parser.get_status_code()
+        if len(self.headers) > MAX_HEADERS:
+            raise ProtocolBroken(f"the response has more than {MAX_HEADERS} headers")
+        if status == 101 or not 100 <= status <= 599 or head[7:9] not in (b"0 ", b"1 "):
+            raise ProtocolBroken("the response has an unknown status or version")
+        if status < 200:
+            return
+        self._frame(parser, status, head)
+        self.status = status
+
+    def _frame(self, parser: HttpResponseParser, status: int, head: bytes) -> None:
+        """Settle where the body ends. llhttp has refused conflicting framing already."""
+        if status in _BODILESS or self._head_only:
+            self.keep_alive = self.keep_alive and not self._head_only
+        elif not self._framing:
+            self._remaining = None
+            self.keep_alive = False
+        elif len(self._framing) > 1:
+            raise ProtocolBroken("the response frames its body twice")
+        elif self._framing[0][0] == b"content-length":
+            self._remaining = int(self._framing[0][1])
+        elif self._framing[0][1].lower() == b"chunked" and head.startswith(b"HTTP/1.1"):
+            self._chunks = parser
+        else:
+            raise ProtocolBroken("the response has an unknown transfer-encoding")
+
+    def _take_chunks(self, parser: HttpResponseParser, data: bytes) -> None:
+        """Read chunked body. `_tail`, its last five bytes so far, shows stray line ends, which llhttp would skip."""
+        before = len(self.pieces)
+        try:
+            parser.feed_data(data)
+        except (HttpParserError, HttpParserUpgrade) as error:
+            self._chunks = None
+            raise ProtocolBroken(f"invalid chunked body: {error}") from None
+        self._tail = (self._tail + data[-5:])[-5:]
+        self._barren_bytes = 0 if len(self.pieces) > before else self._barren_bytes + len(data)
+        if self.complete:
+            self._chunks = None
+            if self._excess or self._tail[-4:] != b"\r\n\r\n" or self._tail[:1] in b"\r\n":
+                raise ProtocolBroken("bytes after the end of a response")
+        elif self._barren_bytes > MAX_HEAD_BYTES:
+            raise ProtocolBroken("chunk extensions or trailers without end")
+
+    # What llhttp calls. Of trailers, nothing is kept.
+
+    def on_message_begin(self) -> None:
+        """A further response, where there must be none."""
+        self._excess = self.complete
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header line."""
+        if self.status:
+            return
+        pair = (name.lower(), value.rstrip(b" \t"))
+        self.headers.append(pair)
+        if pair[0] in _FRAMING:
+            self._framing.append(pair)
+
+    def on_headers_complete(self) -> None:
+        """The only moment at which llhttp knows whether the connection stays."""
+        if self._chunks is not None and not self.status:
+            self.keep_alive = self._chunks.should_keep_alive()
+
+    def on_body(self, body: bytes) -> None:
+        """Part of a chunk."""
+        if not self.complete:
+            self._keep(body)
+
+    def on_message_complete(self) -> None:
+        """The last chunk and its trailers, or the end of a response that has no body."""
+        self.complete = self.status != 0
