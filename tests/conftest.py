@@ -1,12 +1,14 @@
-"""What every test may ask for."""
+"""What every test may ask for: databases, real ones."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
+from app.storage.engine import Database
 from tests.services import missing, postgres_programs, postgres_server
 
 
@@ -16,7 +18,6 @@ def postgres() -> Iterator[str]:
     programs = postgres_programs()
     if programs is None:
         missing("PostgreSQL (Debian's package `postgresql`)")
-        return
     with postgres_server(programs) as url:
         yield url
 
@@ -34,3 +35,20 @@ async def postgres_url(postgres: str) -> AsyncIterator[str]:
         await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
     finally:
         await connection.close()
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.service)])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty database, SQLite's and then PostgreSQL's."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/quaymaster.db"
+    url: str = request.getfixturevalue("postgres_url")
+    return url
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """An open database, not migrated yet: the test runs on SQLite and on PostgreSQL."""
+    database = Database.open(database_url)
+    yield database
+    await database.close()

@@ -10,13 +10,14 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 PASSWORD = "only-for-tests"
 
 
-def missing(what: str) -> None:
+def missing(what: str) -> NoReturn:
     """Skip with the reason; in CI, where everything has to be there, fail."""
     if os.environ.get("CI") == "true":
         pytest.fail(f"{what} is not installed, and in CI it has to be")
@@ -47,25 +48,18 @@ def postgres_server(programs: Path) -> Iterator[str]:
     """
     user = "postgres" if os.geteuid() == 0 else None
     with tempfile.TemporaryDirectory(prefix="quaymaster-postgres-", ignore_cleanup_errors=True) as folder:
-        if user is not None:
-            shutil.chown(folder, user, user)
         data, password, log = Path(folder, "data"), Path(folder, "password"), Path(folder, "log")
         password.write_text(PASSWORD)
         log.touch()
-        for path in (password, log):
-            if user is not None:
+        if user is not None:
+            for path in (folder, password, log):
                 shutil.chown(path, user, user)
 
         def run(program: str, *arguments: str | Path) -> None:
-            group = None if user is None else user
+            command = [programs / program, *arguments]
+            groups: list[str] | None = None if user is None else []
             subprocess.run(
-                [programs / program, *arguments],
-                check=True,
-                cwd=folder,
-                user=user,
-                group=group,
-                extra_groups=[] if user else None,
-                stdout=subprocess.DEVNULL,
+                command, check=True, cwd=folder, user=user, group=user, extra_groups=groups, stdout=subprocess.DEVNULL
             )
 
         run(

@@ -39,8 +39,16 @@ def test_sslmode_is_spelled_as_asyncpg_spells_it() -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["", "nonsense", "mysql://u:secret@h/db", "postgresql+psycopg://u:secret@h/db", "postgresql://u:secret@h:port/db"]
-    + ["sqlite://", "sqlite:///:memory:", "sqlite:///file:x?mode=memory&uri=true"],
+    [
+        "",
+        "nonsense",
+        "mysql://u:secret@h/db",
+        "postgresql+psycopg://u:secret@h/db",
+        "postgresql://u:secret@h:port/db",
+        "sqlite://",
+        "sqlite:///:memory:",
+        "sqlite:///file:x?mode=memory&uri=true",
+    ],
 )
 def test_what_cannot_be_used_is_refused_without_the_url(url: str) -> None:
     with pytest.raises(UnsupportedDatabase) as refused:
@@ -162,7 +170,7 @@ async def test_a_connection_that_dies_under_a_statement_is_an_outage(postgres_ur
 
 async def test_naive_times_are_refused(database: Database) -> None:
     await database.migrate()
-    naive = virtual_key(created_at=datetime(2026, 1, 1))  # noqa: DTZ001
+    naive = virtual_key(created_at=datetime(2026, 1, 1))
     with pytest.raises(Exception, match="time zone"):
         await SqlKeyStore(database).add(naive)
 
