@@ -1,0 +1,88 @@
+"""The last phase: write down what happened, whatever happened."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+import structlog
+
+from app.domain.errors import ErrorCode
+from app.domain.exchange import Attempt, Exchange, Outcome
+from app.hooks.runner import HookRunner
+from app.tasks import Tasks
+from app.telemetry.metrics import Metrics
+
+_OWN_CODES: Final = frozenset(code.value for code in ErrorCode)
+
+
+class Settler:
+    """Settles every exchange once: its end, its metrics, the `settled` hooks.
+
+    Nothing here awaits, so a request's cancellation cannot come in between.
+    """
+
+    def __init__(self, metrics: Metrics, hooks: HookRunner, tasks: Tasks) -> None:
+        self._metrics = metrics
+        self._hooks = hooks
+        self._tasks = tasks
+        self._open: set[Exchange] = set()
+        self._log = structlog.get_logger()
+
+    def opened(self, exchange: Exchange) -> None:
+        """An exchange has begun: it is in flight until it is settled."""
+        self._open.add(exchange)
+        self._metrics.requests_in_flight = len(self._open)
+
+    def settle(self, exchange: Exchange) -> None:
+        """Write down what happened. Never raises; the second time nothing happens.
+
+        `outcome` says how it ended, `status` what the client was told, None where it was told nothing.
+        """
+        if exchange.ended_at is not None:
+            return
+        exchange.ended_at = time.perf_counter()
+        if exchange.outcome is None:
+            exchange.outcome = Outcome.CANCELLED if exchange.status is None else Outcome.ANSWERED
+        self._open.discard(exchange)
+        self._metrics.requests_in_flight = len(self._open)
+        for step in (self._count, self._tell):
+            try:
+                step(exchange)
+            except Exception:
+                self._log.exception("settle_failed", request_id=exchange.request_id)
+
+    def _count(self, exchange: Exchange) -> None:
+        code = exchange.error_code
+        overhead = exchange.overhead_seconds
+        if overhead is None:  # the head of an answer was never sent
+            overhead = exchange.duration_seconds - exchange.upstream_seconds
+        self._metrics.request_ended(
+            operation="other" if exchange.operation is None else exchange.operation.name,
+            status=exchange.status,
+            error_code="" if code is None else code if code in _OWN_CODES else "upstream",
+            provider="" if exchange.deployment is None else exchange.deployment.provider,
+            duration_seconds=exchange.duration_seconds,
+            overhead_seconds=overhead,
+            bytes_in=exchange.body.bytes_read,
+            bytes_out=exchange.bytes_out,
+            client_gone=exchange.outcome is Outcome.CLIENT_GONE,
+        )
+        for attempt in exchange.attempts:
+            self._metrics.attempt_ended(
+                deployment=attempt.deployment.name,
+                result=_result(attempt),
+                duration_seconds=(attempt.ended_at or exchange.ended_at or attempt.started_at) - attempt.started_at,
+            )
+
+    def _tell(self, exchange: Exchange) -> None:
+        unfinished = self._hooks.settled(exchange)
+        if unfinished is not None:
+            self._tasks.spawn(unfinished, f"settled hooks of {exchange.request_id}")
+
+
+def _result(attempt: Attempt) -> str:
+    """What came of an attempt, as a label: 2xx, 5xx, …, fault, or abandoned where nobody waited for the answer."""
+    if attempt.status is not None:
+        return f"{attempt.status // 100}xx"
+    return "fault" if attempt.fault is not None else "abandoned"

@@ -1,0 +1,169 @@
+"""What Prometheus sees, in a registry of its own: one `Metrics` per application, no module-level state.
+
+Every metric is described in docs/metrics.md; a test fails where one is missing. Label values come from the program and
+its configuration only, never from a client, so the number of series is bounded.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
+
+from app.telemetry.logging import lines_dropped
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+_DURATION_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+_OVERHEAD_BUCKETS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5)
+_STATUS_CLASSES: Final = {0: "none", 1: "1xx", 2: "2xx", 3: "3xx", 4: "4xx", 5: "5xx"}
+
+
+class Metrics:
+    """The gateway's metrics.
+
+    `log_lines_dropped` tells how many log lines were lost so far. `requests_in_flight` is kept by whoever settles.
+    """
+
+    def __init__(self, version: str, *, log_lines_dropped: Callable[[], int] = lines_dropped) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # twice the series, for when this process started
+        self.requests_in_flight = 0
+        self.registry = CollectorRegistry()
+        self._requests = Counter(
+            "quaymaster_requests",
+            "Requests that ended, whatever the end.",
+            ["operation", "status_class", "error_code", "provider"],
+            registry=self.registry,
+        )
+        self._duration = Histogram(
+            "quaymaster_request_duration_seconds",
+            "From a request's head to the end of its answer.",
+            ["operation"],
+            buckets=_DURATION_BUCKETS,
+            registry=self.registry,
+        )
+        self._overhead = Histogram(
+            "quaymaster_overhead_seconds",
+            "From a request's head to the head of its answer, less the time spent waiting for upstreams.",
+            ["operation"],
+            buckets=_OVERHEAD_BUCKETS,
+            registry=self.registry,
+        )
+        self._upstream_duration = Histogram(
+            "quaymaster_upstream_duration_seconds",
+            "From the start of an attempt to the head of the upstream's answer, or to its failure.",
+            ["deployment"],
+            buckets=_DURATION_BUCKETS,
+            registry=self.registry,
+        )
+        self._attempts = Counter(
+            "quaymaster_upstream_attempts",
+            "Attempts at a deployment, by what came of them.",
+            ["deployment", "result"],
+            registry=self.registry,
+        )
+        self._bytes = Counter(
+            "quaymaster_bytes", "Bytes of bodies, from clients and to clients.", ["direction"], registry=self.registry
+        )
+        self._hook_failures = Counter(
+            "quaymaster_hook_failures", "Hooks that raised or took too long.", ["hook"], registry=self.registry
+        )
+        self._client_gone = Counter(
+            "quaymaster_client_gone", "Clients that left before they had their answer.", registry=self.registry
+        )
+        self._observe_process(version, log_lines_dropped)
+        self._bytes_in = self._bytes.labels("in")
+        self._bytes_out = self._bytes.labels("out")
+        self._by_labels: dict[tuple[str, int, str, str], Counter] = {}
+        self._by_operation: dict[str, tuple[Histogram, Histogram]] = {}
+        self._by_deployment: dict[tuple[str, str], tuple[Counter, Histogram]] = {}
+
+    def _observe_process(self, version: str, log_lines_dropped: Callable[[], int]) -> None:
+        in_flight = Gauge(
+            "quaymaster_requests_in_flight",
+            "Requests whose head has arrived and whose answer has not ended.",
+            registry=self.registry,
+        )
+        in_flight.set_function(lambda: self.requests_in_flight)
+        build = Info("quaymaster_build", "What is running.", registry=self.registry)
+        build.info({"version": version, "python": platform.python_version()})
+        self.registry.register(
+            _Told("quaymaster_log_lines_dropped", "Log lines lost because nobody read them.", log_lines_dropped)
+        )
+        ProcessCollector(registry=self.registry)
+
+    def request_ended(
+        self,
+        *,
+        operation: str,
+        status: int | None,
+        error_code: str,
+        provider: str,
+        duration_seconds: float,
+        overhead_seconds: float,
+        bytes_in: int,
+        bytes_out: int,
+        client_gone: bool,
+    ) -> None:
+        """Count one request. `status` is None where no answer began; empty labels mean there is none."""
+        labels = (operation, (status or 0) // 100, error_code, provider)
+        counter = self._by_labels.get(labels)
+        if counter is None:
+            status_class = _STATUS_CLASSES.get(labels[1], "none")
+            counter = self._by_labels[labels] = self._requests.labels(operation, status_class, error_code, provider)
+        counter.inc()
+        histograms = self._by_operation.get(operation)
+        if histograms is None:
+            histograms = self._duration.labels(operation), self._overhead.labels(operation)
+            self._by_operation[operation] = histograms
+        histograms[0].observe(duration_seconds)
+        histograms[1].observe(overhead_seconds)
+        if bytes_in:
+            self._bytes_in.inc(bytes_in)
+        if bytes_out:
+            self._bytes_out.inc(bytes_out)
+        if client_gone:
+            self._client_gone.inc()
+
+    def attempt_ended(self, *, deployment: str, result: str, duration_seconds: float) -> None:
+        """Count one attempt at a deployment."""
+        labels = (deployment, result)
+        children = self._by_deployment.get(labels)
+        if children is None:
+            children = self._attempts.labels(deployment, result), self._upstream_duration.labels(deployment)
+            self._by_deployment[labels] = children
+        children[0].inc()
+        children[1].observe(duration_seconds)
+
+    def hook_failed(self, hook: str) -> None:
+        """Count a hook that raised or took too long; `hook` is `Class.method`."""
+        self._hook_failures.labels(hook).inc()
+
+    def render(self) -> bytes:
+        """Everything in Prometheus' text format (`CONTENT_TYPE`). Takes milliseconds: call it in a thread."""
+        return generate_latest(self.registry)
+
+
+class _Told(Collector):
+    """A counter that is kept elsewhere."""
+
+    def __init__(self, name: str, documentation: str, count: Callable[[], int]) -> None:
+        self._name = name
+        self._documentation = documentation
+        self._count = count
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        yield CounterMetricFamily(self._name, self._documentation, value=self._count())

@@ -1,0 +1,177 @@
+"""What a log may show of a client's JSON: a bounded copy without secrets. Pure.
+
+Values of any shape are taken, because a hostile client sends values of any shape. What is hidden:
+
+- under `domain_secrets`, everything but the strings `domain` and `name`
+- a value whose name is a credential's (`authorization`, `api_key`, `x-api-key`, `password`, `client_secret`, …)
+- an inline skill (`data` under `skills`) and any long string: their size and SHA-256 are shown instead
+- anything that looks like a key (`sk-…`), also in names
+"""
+
+from __future__ import annotations
+
+import binascii
+import hashlib
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+REDACTED: Final = "[redacted]"
+TRUNCATED: Final = "[truncated]"
+
+MAX_STRING_CHARS: Final = 4096
+"""A longer string is shown as its size and hash."""
+MAX_DEPTH: Final = 24
+"""What lies deeper is cut off."""
+MAX_NAME_CHARS: Final = 128
+
+_PIECE_CHARS: Final = 256 * 1024
+"""Long strings are hashed in pieces, so that the interpreter lock is free in between. A multiple of 4, for base64."""
+
+_KEY: Final = r"(?:(?<![A-Za-z0-9])|(?<=\\[bfnrt])|(?<=\\u[0-9a-f]{4}))sk-[A-Za-z0-9_\-]{4,}"
+"""`sk-` at the start of a word, or after an escape of JSON, whose last letter is no part of the word."""
+_KEY_IN_TEXT: Final = re.compile(_KEY)
+_KEY_IN_BYTES: Final = re.compile(_KEY.encode())
+_MASKED: Final = "sk-" + REDACTED
+
+_CREDENTIAL_NAME: Final = re.compile(
+    r"(?:authorization|(?:api|access|secret|private|master|signing|encryption)[-_. ]?keys?"
+    r"|passwords?|passwd|passphrase|token|secrets?|credentials?|cookies?|bearer|^auth)$",
+    re.IGNORECASE,
+)
+
+
+def redact(value: Any, max_chars: int = 16 * 1024) -> Any:
+    """A copy of parsed JSON that may be logged.
+
+    The copy holds about `max_chars` characters of text at most; the rest is `"[truncated]"`. The time taken is bounded
+    by that too, except for hashing. What is not JSON is shown as the name of its type.
+    """
+    return _Copy(max_chars).of(value, MAX_DEPTH, "")
+
+
+def redact_text(text: str) -> str:
+    """The text with everything in it that looks like a key masked."""
+    return _KEY_IN_TEXT.sub(_MASKED, text) if "sk-" in text else text
+
+
+def redact_bytes(line: bytes) -> bytes:
+    """The same for UTF-8, which may be JSON."""
+    return _KEY_IN_BYTES.sub(_MASKED.encode(), line) if b"sk-" in line else line
+
+
+def is_credential_name(name: str) -> bool:
+    """Whether a field of this name holds a secret: `api_key`, `X-Api-Key`, `clientSecret`, `db.password`."""
+    return _CREDENTIAL_NAME.search(name) is not None
+
+
+def digest_of_bytes(body: bytes) -> dict[str, Any]:
+    """Size and hash of bytes that are not shown."""
+    return {"bytes": len(body), "sha256": hashlib.sha256(body).hexdigest()}
+
+
+class _Copy:
+    """One copy in the making, and how many characters it may still grow by.
+
+    `within` is the name of the nearest enclosing field with a rule of its own: `domain_secrets`, `skills` or "".
+    """
+
+    __slots__ = ("_chars_left",)
+
+    def __init__(self, max_chars: int) -> None:
+        self._chars_left = max_chars
+
+    def of(self, value: Any, depth: int, within: str) -> Any:
+        if isinstance(value, dict | list | tuple):
+            self._chars_left -= 2
+            if depth == 0:
+                return TRUNCATED
+            if isinstance(value, dict):
+                return self._object(value, depth - 1, within)
+            return self._array(value, depth - 1, within)
+        if within == "domain_secrets":
+            return self._shown(REDACTED)
+        return self._scalar(value)
+
+    def _object(self, value: dict[Any, Any], depth: int, within: str) -> dict[str, Any]:
+        copy: dict[str, Any] = {}
+        for key, member in value.items():
+            if self._chars_left <= 0:
+                copy["…"] = TRUNCATED
+                break
+            name = _name(key)
+            self._chars_left -= len(name)
+            copy[name] = self._member(name.lower(), member, depth, within)
+        return copy
+
+    def _member(self, name: str, value: Any, depth: int, within: str) -> Any:
+        if within == "domain_secrets":
+            if name in ("domain", "name") and isinstance(value, str):
+                return self._scalar(value)
+            return self.of(value, depth, within)
+        if name in ("domain_secrets", "skills"):
+            return self.of(value, depth, name)
+        if within == "skills" and name == "data":
+            return self._shown(_digest_of_base64(value) if isinstance(value, str) else REDACTED)
+        if is_credential_name(name) and value is not None and not isinstance(value, bool):
+            return self._shown(REDACTED)
+        return self.of(value, depth, within)
+
+    def _array(self, value: list[Any] | tuple[Any, ...], depth: int, within: str) -> list[Any]:
+        copy: list[Any] = []
+        for member in value:
+            if self._chars_left <= 0:
+                copy.append(TRUNCATED)
+                break
+            copy.append(self.of(member, depth, within))
+        return copy
+
+    def _scalar(self, value: Any) -> Any:
+        if isinstance(value, str):
+            if len(value) > MAX_STRING_CHARS:
+                return self._shown(_digest_of_text(value))
+            if len(value) > self._chars_left:
+                self._chars_left = 0
+                return TRUNCATED
+            return self._shown(redact_text(value))
+        if isinstance(value, int) and value.bit_length() > 63:
+            return self._shown(TRUNCATED)
+        if value is None or isinstance(value, int | float):
+            return self._shown(value)
+        return self._shown(f"[{type(value).__name__}]")
+
+    def _shown(self, value: Any) -> Any:
+        self._chars_left -= len(value) + 2 if isinstance(value, str) else 96 if isinstance(value, dict) else 8
+        return value
+
+
+def _name(key: Any) -> str:
+    """A field's name, as it may be shown. A name that is too long keeps its end, by which credentials are known."""
+    name = key if isinstance(key, str) else f"[{type(key).__name__}]"
+    return redact_text(name if len(name) <= MAX_NAME_CHARS else "…" + name[-MAX_NAME_CHARS:])
+
+
+def _pieces(text: str) -> Iterator[bytes]:
+    for start in range(0, len(text), _PIECE_CHARS):
+        yield text[start : start + _PIECE_CHARS].encode("utf-8", "surrogatepass")
+
+
+def _digest_of_text(text: str) -> dict[str, Any]:
+    digest = hashlib.sha256()
+    for piece in _pieces(text):
+        digest.update(piece)
+    return {"chars": len(text), "sha256": digest.hexdigest()}
+
+
+def _digest_of_base64(text: str) -> dict[str, Any]:
+    """Size and hash of the decoded bytes; of the text itself where it is not base64."""
+    digest = hashlib.sha256()
+    size = 0
+    try:
+        for piece in _pieces(text):
+            decoded = binascii.a2b_base64(piece, strict_mode=True)
+            size += len(decoded)
+            digest.update(decoded)
+    except binascii.Error:
+        return _digest_of_text(text)
+    return {"bytes": size, "sha256": digest.hexdigest()}

@@ -1,0 +1,186 @@
+"""One daemon thread that renders log events and writes them, so that nobody who logs ever waits for a reader."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+Event = dict[str, Any]
+
+MAX_PENDING_BYTES: Final = 16 * 1024 * 1024
+MAX_CHUNK_BYTES: Final = 64 * 1024
+"""How much is rendered before it is written."""
+GATHER_SECONDS: Final = 0.01
+"""How long the thread lets lines gather: waking it for each one would cost more than writing it."""
+WORK_SECONDS: Final = 0.0005
+REST_SECONDS: Final = 0.0001
+"""After so much rendering the thread sleeps so long: a busy thread keeps the event loop from the interpreter lock."""
+
+
+NO_ROOM: Final = "[no room]"
+"""Stands for a value that could not wait to be computed."""
+
+
+class Sink(Protocol):
+    """Where bytes go: a raw binary file, or anything that writes like one."""
+
+    def write(self, data: bytes, /) -> int | None:
+        """Write some of it; how much, or None where nothing can be written right now."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Later:
+    """A field's value that the writer's thread computes. `weight_bytes`: the memory that waiting for it holds."""
+
+    compute: Callable[[], Any]
+    weight_bytes: int
+
+
+class LineWriter:
+    """A queue of events, bounded by what they weigh, and the thread that drains it.
+
+    `render` turns an event into a line, in the thread; it must not raise. Events that find the queue full are dropped
+    and counted, and once lines can be written again one of them says how many were lost.
+    """
+
+    def __init__(
+        self, sink: Sink, render: Callable[[Event], bytes], *, max_pending_bytes: int = MAX_PENDING_BYTES
+    ) -> None:
+        self._sink = sink
+        self._render = render
+        self._max_pending_bytes = max_pending_bytes
+        self._queue: queue.SimpleQueue[tuple[Event, int] | threading.Event] = queue.SimpleQueue()
+        self._lock = threading.RLock()  # re-entrant: a garbage collection inside `put` may log
+        self._pending_bytes = 0
+        self._dropped = 0
+        self._dropped_told = 0
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
+        self._thread.start()
+
+    @property
+    def dropped(self) -> int:
+        """How many lines were lost so far: to a full queue, or to a sink that failed."""
+        return self._dropped
+
+    def put(self, event: Event) -> bool:
+        """Take an event, which is the writer's from now on; False where there was no room for it. Never blocks.
+
+        Where there is room for the event but not for what is to be computed later, it is taken without that.
+        """
+        weight, later = _weights(event)
+        if later:
+            later = min(later, self._max_pending_bytes // 4)  # what weighs more than the queue is logged too
+        with self._lock:
+            room = 0 if self._closed else self._max_pending_bytes - self._pending_bytes
+            if weight > room:
+                self._dropped += 1
+                return False
+            if weight + later > room:
+                _shed(event)
+                later = 0
+            weight += later
+            self._pending_bytes += weight
+        self._queue.put((event, weight))
+        return True
+
+    def flush(self, timeout_seconds: float) -> bool:
+        """Block until everything taken so far is written; False where that took too long."""
+        written = threading.Event()
+        self._queue.put(written)
+        return written.wait(timeout_seconds)
+
+    def close(self, timeout_seconds: float) -> None:
+        """Write what is there and end the thread. A thread that is stuck in its sink is left behind."""
+        self._closed = True
+        self._queue.put(threading.Event())
+        self._thread.join(timeout_seconds)
+
+    def _run(self) -> None:
+        while not (self._closed and self._queue.empty()):
+            item = self._queue.get()
+            if isinstance(item, tuple) and not self._closed:
+                time.sleep(GATHER_SECONDS)
+            self._drain(item)
+
+    def _drain(self, item: tuple[Event, int] | threading.Event | None) -> None:
+        """Write everything that is queued, in chunks."""
+        lines: list[bytes] = []
+        chunk_bytes = weight = 0
+        rest_at = time.monotonic() + WORK_SECONDS
+        while item is not None:
+            if isinstance(item, threading.Event):
+                self._write(lines, weight)
+                lines, chunk_bytes, weight = [], 0, 0
+                item.set()
+            else:
+                lines.append(self._render(item[0]))
+                chunk_bytes += len(lines[-1])
+                weight += item[1]
+            if chunk_bytes >= MAX_CHUNK_BYTES:
+                self._write(lines, weight)
+                lines, chunk_bytes, weight = [], 0, 0
+            if time.monotonic() >= rest_at:
+                time.sleep(REST_SECONDS)
+                rest_at = time.monotonic() + WORK_SECONDS
+            item = self._next()
+        self._write(lines, weight)
+
+    def _next(self) -> tuple[Event, int] | threading.Event | None:
+        with contextlib.suppress(queue.Empty):
+            return self._queue.get_nowait()
+        return None
+
+    def _write(self, lines: list[bytes], weight: int) -> None:
+        """Write lines, make room, and tell of lines that were lost."""
+        if not self._sent(b"".join(lines)):
+            with self._lock:
+                self._dropped += len(lines)
+        with self._lock:
+            self._pending_bytes -= weight
+            lost = self._dropped - self._dropped_told
+        if lost and self._sent(self._render(_lost(lost))):
+            self._dropped_told += lost
+
+    def _sent(self, data: bytes) -> bool:
+        """Write all of it, for as long as it takes; False where the sink failed."""
+        rest = memoryview(data)
+        try:
+            while rest:
+                written = self._sink.write(rest)  # type: ignore[arg-type]
+                if written is None:
+                    time.sleep(GATHER_SECONDS)
+                else:
+                    rest = rest[written:]
+        except (OSError, ValueError):  # nobody reads any more, the disk is full, the file was closed
+            return False
+        return True
+
+
+def _lost(count: int) -> Event:
+    return {"timestamp": time.time(), "level": "warning", "event": "log_lines_dropped", "count": count}
+
+
+def _weights(event: Event) -> tuple[int, int]:
+    """About how much memory an event holds: by itself, and with what is to be computed later."""
+    weight = 64 * len(event)
+    later = 0
+    for value in event.values():
+        kind = type(value)
+        if kind is str:
+            weight += len(value)
+        elif kind is Later:
+            later += value.weight_bytes
+    return weight, later
+
+
+def _shed(event: Event) -> None:
+    for name, value in event.items():
+        if type(value) is Later:
+            event[name] = NO_ROOM
