@@ -30,7 +30,7 @@ async def postgres_url(postgres: str) -> AsyncIterator[str]:
     name = f"quay_{uuid4().hex}"
     connection = await asyncpg.connect(f"{postgres}/postgres")
     try:
-        await connection.execute(f"CREATE DATABASE {name} STRATEGY file_copy TEMPLATE template0")
+        await connection.execute(f"CREATE DATABASE {name} TEMPLATE template0")
         yield f"{postgres}/{name}"
         await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
     finally:

@@ -1,0 +1,103 @@
+"""An authenticator over a real database whose every read is watched."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from app.domain.errors import GatewayError
+from app.domain.identity import Principal, VirtualKey
+from app.domain.keys import MintedKey, mint
+from app.domain.ports import StoreUnavailable
+from app.gateway.authenticate import Authenticator
+from app.storage.keys import SqlKeyStore
+from tests.storage.keys import NOON
+
+MASTER_KEY = "sk-master-of-the-tests"
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = NOON.timestamp()
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class WatchedStore:
+    """A real store whose reads are counted, and can be held back after they were made, or cut off."""
+
+    def __init__(self, store: SqlKeyStore) -> None:
+        self._store = store
+        self.reads: list[str] = []
+        self.made = asyncio.Event()
+        self.released = asyncio.Event()
+        self.released.set()
+        self.down = False
+
+    async def get(self, key_id: str) -> VirtualKey | None:
+        self.reads.append(key_id)
+        if self.down:
+            raise StoreUnavailable("the database did not answer (on purpose)")
+        key = await self._store.get(key_id)
+        self.made.set()
+        await self.released.wait()
+        return key
+
+    def hold(self) -> None:
+        self.made.clear()
+        self.released.clear()
+
+    async def add(self, key: VirtualKey) -> None:
+        await self._store.add(key)
+
+    async def find_by_alias(self, alias: str) -> VirtualKey | None:
+        return await self._store.find_by_alias(alias)
+
+    async def change(self, key_id: str, edit: Callable[[VirtualKey], VirtualKey]) -> VirtualKey | None:
+        return await self._store.change(key_id, edit)
+
+    async def delete(self, key_ids: Sequence[str]) -> list[str]:
+        return await self._store.delete(key_ids)
+
+    async def page(self, **query: Any) -> tuple[list[VirtualKey], int]:
+        return await self._store.page(**query)
+
+
+class Gate:
+    """An authenticator over a real database, its clock, and a key that works."""
+
+    def __init__(self, store: WatchedStore, **options: Any) -> None:
+        self.store = store
+        self.clock = Clock()
+        self.authenticator = Authenticator(store, MASTER_KEY, self.clock, **options)
+
+    async def new_key(self, **fields: Any) -> MintedKey:
+        minted = mint()
+        key = VirtualKey(key_id=minted.key_id, secret_hash=minted.secret_hash, created_at=NOON, updated_at=NOON)
+        await self.store.add(replace(key, **fields))
+        return minted
+
+    async def change(self, key_id: str, **fields: Any) -> None:
+        assert await self.store.change(key_id, lambda key: replace(key, **fields))
+
+    async def ask(self, key: str) -> Principal:
+        return await self.authenticator.authenticate(key.encode())
+
+    def cached(self, key: str) -> Principal | None:
+        return self.authenticator.cached(key.encode())
+
+    async def refusal(self, key: str | bytes) -> GatewayError:
+        credential = key if isinstance(key, bytes) else key.encode()
+        assert self.authenticator.cached(credential) is None
+        with pytest.raises(GatewayError) as refused:
+            await self.authenticator.authenticate(credential)
+        return refused.value
+
+    async def settle(self) -> None:
+        """Wait for what goes on in the background."""
+        await asyncio.gather(*self.authenticator._tasks)
