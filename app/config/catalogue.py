@@ -78,7 +78,8 @@ def nearest(unknown: str, known: set[str]) -> str | None:
         return near
     parent, dot, leaf = unknown.rpartition(".")
     generic_parent = re.sub(r"\[[^]]*\]", "[]", parent)
-    if near := _closest(leaf, [path.rpartition(".")[2] for path in known if path.rpartition(".")[0] == generic_parent]):
+    siblings = [path.rpartition(".")[2] for path in known if path.rpartition(".")[0] == generic_parent]
+    if near := _closest(leaf, siblings, cutoff=0.6):
         return parent + dot + near
     by_leaf = {path.rpartition(".")[2]: path for path in sorted(known, reverse=True)}
     near = _closest(leaf, by_leaf, cutoff=0.7)
@@ -92,7 +93,7 @@ def _with_sections(path: str) -> Iterator[str]:
         path = path.rpartition(".")[0]
 
 
-def _closest(word: str, words: Iterable[str], cutoff: float = 0.6) -> str | None:
+def _closest(word: str, words: Iterable[str], cutoff: float) -> str | None:
     import difflib  # only where something is wrong already
 
     return next(iter(difflib.get_close_matches(word, sorted(words), n=1, cutoff=cutoff)), None)

@@ -16,10 +16,8 @@ SHORT_NAMES: Final = {"DATABASE_URL": "database_url", "REDIS_URL": "redis_url"}
 NOT_SETTINGS: Final = frozenset({"QUAYMASTER_CONFIG", "QUAYMASTER_API_KEY", "QUAYMASTER_API_BASE"})
 """The settings file, and what the SDK and the demo read."""
 
-# Kubernetes and container links set these for every neighbour called quaymaster.
-_SERVICE_LINK: Final = re.compile(
-    r"QUAYMASTER_(SERVICE_(HOST|PORT(_\w+)?)|PORT_\d+_(TCP|UDP)(_(PROTO|PORT|ADDR))?|NAME)"
-)
+# Kubernetes sets these in every pod beside a Service called quaymaster.
+_SERVICE_LINK: Final = re.compile(r"QUAYMASTER_(SERVICE_(HOST|PORT(_\w+)?)|PORT_\d+_(TCP|UDP)(_(PROTO|PORT|ADDR))?)")
 
 
 def read_environment(environ: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:

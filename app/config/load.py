@@ -70,7 +70,8 @@ def _leave_out_keyless(raw: dict[Any, Any], environ: Mapping[str, str]) -> list[
         unset = [variable for value in given if (variable := unset_variable(value, environ))]
         if given and len(unset) == len(given):
             name = entry.get("name", f"number {position}")
-            notices.append(f"deployment {name} is left out, because {' and '.join(unset)} is not set")
+            verb = "is" if len(unset) == 1 else "are"
+            notices.append(f"deployment {name} is left out: {' and '.join(unset)} {verb} not set")
             deployments[position] = None
     if notices and not any(deployments):
         raise ConfigurationError(["deployments: none remains; one of provider local would need no key"], notices)

@@ -5,6 +5,7 @@ Messages name the setting by its path and never hold its value where that could 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -90,7 +91,7 @@ def _message(detail: ErrorDetails, path: str, cause: Any) -> str:
         return unknown_setting(nearest_setting(path))
     if isinstance(cause, ValueError):
         return str(cause)
-    return _WORDS.get(detail["type"]) or detail["msg"].replace("Input should be", "must be")
+    return _WORDS.get(detail["type"]) or re.sub(r"^\w+ should ", "must ", detail["msg"])
 
 
 def unknown_setting(nearest: str | None) -> str:

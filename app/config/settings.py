@@ -60,9 +60,7 @@ class ServerSettings(Section):
     @classmethod
     def _one_process(cls, workers: int) -> int:
         if workers > 1:
-            raise ValueError(
-                "this version serves from one process; several workers will need redis_url, once it is used"
-            )
+            raise ValueError("this version serves from one process; several workers will need redis_url")
         return workers
 
 
@@ -138,7 +136,7 @@ class Settings(BaseSettings):
     """Where keys and records live. Default: SQLite at <data_dir>/quaymaster.db."""
     redis_url: Annotated[SecretStr, _check_scheme("redis", "rediss", "unix")] | None = None
     """Accepted for what is to come: this version keeps nothing in Redis yet."""
-    deployments: Annotated[tuple[DeploymentSettings, ...], Field(min_length=1)] = Field(
+    deployments: tuple[DeploymentSettings, ...] = Field(
         (DeploymentSettings(name="local", provider="local"),), validate_default=True
     )
     """Where containers can live: at most one of each provider."""
@@ -184,6 +182,8 @@ class Settings(BaseSettings):
     def _deployments_fit_together(
         cls, deployments: tuple[DeploymentSettings, ...], info: ValidationInfo
     ) -> tuple[DeploymentSettings, ...]:
+        if not deployments:
+            raise ValueError("there must be at least one")
         names: set[str] = set()
         by_provider: dict[str, str] = {}
         for deployment in deployments:
