@@ -23,13 +23,15 @@ class IncomingBody(Protocol):
     declared_bytes: int | None
     """Content-Length, None where the client sent none."""
     bytes_read: int
+    ended: bool
+    """Whether all of it has been read; True from the start where there is none."""
 
     async def read(self) -> bytes:
         """The next piece, b"" at the end. Raises ClientGone, and GatewayError past the limit of `allow`."""
         ...
 
     def allow(self, max_bytes: int) -> None:
-        """Set how large the whole body may be. Raises GatewayError REQUEST_TOO_LARGE where it declared itself larger."""
+        """Set how large the whole body may be. Raises GatewayError REQUEST_TOO_LARGE where it says it is larger."""
         ...
 
 
@@ -132,12 +134,15 @@ class Exchange:
 
     # whoever gave the answer
     status: int | None = None
+    overhead_seconds: float | None = None
+    """What the gateway itself took: from the request's head to the answer's, less the time spent on upstreams."""
     error_code: str | None = None
     error_detail: str | None = None
     """For the log only."""
 
     # settle
-    outcome: Outcome = Outcome.ANSWERED
+    outcome: Outcome | None = None
+    """None while it goes on."""
     ended_at: float | None = None
 
     @property

@@ -1,0 +1,5 @@
+"""`python -m app` is the `quaymaster` command."""
+
+from app.cli import main
+
+main()

@@ -1,0 +1,64 @@
+"""The edge put together: three pure ASGI layers around FastAPI."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fastapi import APIRouter, FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+from app.api import container_files, containers
+from app.api.auth import VirtualKeyAuth
+from app.api.declare import ENDPOINTS
+from app.api.dispatch import DataPlane
+from app.api.errors import rendered
+from app.api.middleware import Exchanges
+from app.domain.errors import ErrorCode, GatewayError
+from app.domain.exchange import Exchange
+from app.gateway.authenticate import Authenticator
+from app.gateway.pipeline import Gateway
+from app.gateway.settle import Settler
+from quaymaster.operations import BASE_PATH
+
+
+def build_edge(
+    gateway: Gateway, authenticator: Authenticator, settler: Settler, control_plane: Sequence[APIRouter], version: str
+) -> ASGIApp:
+    """The ASGI application: exchanges, then authentication, then the data plane, then everything else."""
+    framework = FastAPI(title="Quaymaster", version=version, redirect_slashes=False, redoc_url=None)
+    for router in (containers.router, container_files.router):
+        framework.include_router(router, prefix=BASE_PATH)
+        framework.include_router(router, include_in_schema=False)
+    for router in control_plane:
+        framework.include_router(router)
+    framework.add_exception_handler(GatewayError, _answer)
+    framework.add_exception_handler(HTTPException, _answer)
+    return Exchanges(VirtualKeyAuth(DataPlane(framework, gateway, ENDPOINTS), authenticator), settler)
+
+
+async def _answer(request: Request, error: Exception) -> Response:
+    """What routes and the framework itself raise, in the one shape of `app.api.errors`."""
+    if not isinstance(error, GatewayError):
+        error = _translated(request, error)
+    exchange: Exchange = request.scope["state"]["exchange"]
+    exchange.error_code = error.code.value
+    status, headers, body = rendered(error)
+    response = Response(body, status)
+    response.raw_headers = headers
+    return response
+
+
+def _translated(request: Request, error: Exception) -> GatewayError:
+    """The framework's own refusals: no such path, no such method."""
+    if isinstance(error, HTTPException) and error.status_code == 405:
+        allow = tuple(
+            sorted(name.strip() for name in (error.headers or {}).get("Allow", "").split(",") if name.strip())
+        )
+        return GatewayError(ErrorCode.METHOD_NOT_ALLOWED, f"{request.method} is not allowed here.", allow=allow)
+    if isinstance(error, HTTPException) and error.status_code == 404:
+        exchange: Exchange = request.scope["state"]["exchange"]
+        return GatewayError(ErrorCode.ROUTE_NOT_FOUND, f"Invalid URL ({request.method} {exchange.path[:256]}).")
+    raise error

@@ -1,0 +1,35 @@
+"""Probes and metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+def health_routes(is_ready: Callable[[], Awaitable[bool]], render_metrics: Callable[[], bytes]) -> APIRouter:
+    """Routes that need no key. `is_ready` says whether the database answers."""
+    router = APIRouter(tags=["health"])
+
+    @router.get("/health/liveness", include_in_schema=False)
+    @router.get("/health/liveliness", summary="The process runs")
+    async def liveliness(request: Request) -> Response:
+        return JSONResponse({"status": "alive"})
+
+    @router.get("/health/readiness", summary="The process can serve")
+    async def readiness(request: Request) -> Response:
+        ready = await is_ready()
+        return JSONResponse(
+            {"status": "ready" if ready else "not ready", "database": "ok" if ready else "not answering"},
+            status_code=200 if ready else 503,
+        )
+
+    @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
+    async def metrics(request: Request) -> Response:
+        return Response(render_metrics(), media_type=METRICS_TYPE)
+
+    return router

@@ -1,0 +1,125 @@
+"""The outermost layer: every request becomes an exchange, is answered in one shape, and is settled exactly once."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import MutableMapping
+from typing import Any, Final
+
+import structlog
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.api.body import AsgiBody
+from app.api.responses import send_error
+from app.domain.errors import ClientGone, ErrorCode, GatewayError
+from app.domain.exchange import Exchange, Outcome
+from app.gateway.settle import Settler
+
+log = structlog.get_logger("app.api")
+
+MAX_ADMIN_BODY_BYTES: Final = 1024 * 1024
+_NOSNIFF: Final = (b"x-content-type-options", b"nosniff")
+
+
+class Exchanges:
+    """Opens an exchange (`scope["state"]["exchange"]`), names it in `x-request-id`, and settles it in every case."""
+
+    def __init__(self, app: ASGIApp, settler: Settler) -> None:
+        self.app = app
+        self._settler = settler
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer what the layers below raise; nothing but cancellation goes further up."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        exchange = open_exchange(scope, receive)
+        scope["state"] = {"exchange": exchange}
+        marked = _Marked(exchange, send)
+        self._settler.opened(exchange)
+        try:
+            await self.app(scope, receive, marked.send)
+        except GatewayError as refusal:
+            await self._answer(exchange, refusal, marked)
+        except ClientGone:
+            exchange.outcome = Outcome.CLIENT_GONE
+        except asyncio.CancelledError:
+            if exchange.outcome is not Outcome.CLIENT_GONE:
+                exchange.outcome = Outcome.CANCELLED
+                raise
+        except Exception:
+            log.exception("bug", request_id=exchange.request_id, path=exchange.path)
+            error = GatewayError(
+                ErrorCode.INTERNAL_ERROR, f"The gateway failed. Its log knows more: {exchange.request_id}."
+            )
+            await self._answer(exchange, error, marked)
+        finally:
+            self._settler.settle(exchange)
+
+    async def _answer(self, exchange: Exchange, error: GatewayError, marked: _Marked) -> None:
+        if marked.started:
+            exchange.outcome = Outcome.CUT_OFF
+            exchange.error_code = error.code.value
+        else:
+            await send_error(exchange, error, marked.send)
+
+
+class _Marked:
+    """A send channel that adds the headers every answer has, and counts."""
+
+    __slots__ = ("_exchange", "_send", "started")
+
+    def __init__(self, exchange: Exchange, send: Send) -> None:
+        self.started = False
+        self._exchange = exchange
+        self._send = send
+
+    async def send(self, message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            self.started = True
+            self._exchange.status = message["status"]
+            message["headers"] = [
+                *message.get("headers", ()),
+                (b"x-request-id", self._exchange.request_id.encode()),
+                _NOSNIFF,
+            ]
+        else:
+            self._exchange.bytes_out += len(message.get("body", b""))
+        await self._send(message)
+
+
+def _bug(exchange: Exchange) -> GatewayError:
+    return GatewayError(
+        ErrorCode.INTERNAL_ERROR, f"The gateway failed; its log says why, under {exchange.request_id}."
+    )
+
+
+def open_exchange(scope: Scope, receive: Receive) -> Exchange:
+    """The exchange of a request whose head has arrived."""
+    headers = scope["headers"]
+    return Exchange(
+        request_id="req_" + os.urandom(16).hex(),
+        method=scope["method"],
+        path=scope["raw_path"].decode("latin-1"),
+        headers=headers,
+        query=scope["query_string"].decode("latin-1"),
+        body=AsgiBody(receive, headers),
+    )
+
+
+def limited(exchange: Exchange, receive: Receive) -> Receive:
+    """A receive channel for the control plane, whose bodies are small."""
+    exchange.body.allow(MAX_ADMIN_BODY_BYTES)
+
+    async def receive_limited() -> MutableMapping[str, Any]:
+        message = await receive()
+        exchange.body.bytes_read += len(message.get("body", b""))
+        if exchange.body.bytes_read > MAX_ADMIN_BODY_BYTES:
+            exchange.body.allow(0)
+            raise GatewayError(
+                ErrorCode.REQUEST_TOO_LARGE, f"The request body is larger than {MAX_ADMIN_BODY_BYTES} bytes."
+            )
+        return message
+
+    return receive_limited

@@ -1,0 +1,66 @@
+"""How answers reach the client's connection."""
+
+from __future__ import annotations
+
+import time
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from app.api.errors import rendered
+from app.domain.errors import GatewayError, UpstreamFault
+from app.domain.exchange import Exchange, Outcome
+from app.domain.ports import RawHeaders
+from app.gateway.relay import Reply
+
+
+class RelayedResponse(Response):
+    """An upstream's answer on its way down, piece by piece, at the pace of the slower side.
+
+    Where the upstream breaks off in the middle the response stays incomplete, so that the server breaks the client's
+    connection: a short file must never look whole.
+    """
+
+    def __init__(self, exchange: Exchange, reply: Reply) -> None:
+        # Response.__init__ would render a body and headers that are never used.
+        self.exchange = exchange
+        self.reply = reply
+        self.background = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it all, and let the upstream go in every case."""
+        exchange, reply = self.exchange, self.reply
+        try:
+            await start(exchange, reply.status, reply.headers, send)
+            if reply.whole is None:
+                while piece := await reply.read():
+                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+            exchange.outcome = exchange.outcome or Outcome.ANSWERED
+            await send({"type": "http.response.body", "body": reply.whole or b""})
+        except UpstreamFault as fault:
+            exchange.outcome = Outcome.CUT_OFF
+            exchange.error_code = fault.kind.value
+            exchange.error_detail = fault.detail
+        finally:
+            await reply.aclose()
+
+
+async def start(exchange: Exchange, status: int, headers: RawHeaders, send: Send) -> None:
+    """Send an answer's head, with the gateway's own headers."""
+    exchange.status = status
+    overhead = exchange.overhead_seconds = time.perf_counter() - exchange.started_at - exchange.upstream_seconds
+    if exchange.deployment is not None:
+        headers.append((b"x-quaymaster-deployment", exchange.deployment.name.encode()))
+        headers.append((b"x-quaymaster-attempts", b"%d" % len(exchange.attempts)))
+    headers.append((b"x-quaymaster-overhead-ms", b"%.2f" % (overhead * 1000)))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+
+
+async def send_error(exchange: Exchange, error: GatewayError, send: Send) -> None:
+    """Send one of the gateway's own errors."""
+    status, headers, body = rendered(error)
+    exchange.error_code = error.code.value
+    exchange.response_json = body
+    await start(exchange, status, headers, send)
+    exchange.outcome = exchange.outcome or Outcome.ANSWERED
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,168 @@
+"""Surgery on JSON text: take a member out, put a member in, leave every other byte as it was.
+
+A gateway that parses and prints again loses what its parser does not keep: big numbers, duplicate keys, the client's
+own formatting. All functions but `elide` expect text that a JSON parser has already accepted.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import orjson
+
+from app.domain.exchange import Digest
+
+_TOKENS: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\],]', re.DOTALL)
+_SPACE: Final = re.compile(r"[ \t\r\n]*").match
+_decode_value: Final = json.JSONDecoder().raw_decode
+
+LONG_STRING_BYTES: Final = 64 * 1024
+"""Strings from here on are not parsed: nothing the gateway reads is that long, and an inline skill is up to 70 MB."""
+
+Addition = Callable[[dict[str, Any]], str]
+"""The members to add to one object ('"key":value,…'), or ""."""
+
+
+def members(text: bytes) -> Iterator[tuple[str, int, int]]:
+    """The members of the outermost object: key, where the member starts, where it ends (a comma or the last brace)."""
+    depth = 0
+    key: str | None = None
+    start = 0
+    expect_key = False
+    for token in _TOKENS.finditer(text):
+        symbol = text[token.start() : token.start() + 1]
+        if symbol == b'"':
+            if expect_key:
+                key, start, expect_key = orjson.loads(token[0]), token.start(), False
+        elif symbol in b"{[":
+            depth += 1
+            expect_key = depth == 1
+        elif depth == 1:
+            if key is not None:
+                yield key, start, token.start()
+            key, expect_key = None, symbol == b","
+            depth -= symbol != b","
+        elif symbol in b"}]":
+            depth -= 1
+
+
+def without_member(text: bytes, name: str) -> bytes:
+    """The outermost object without any member of this name."""
+    return b"{" + b",".join(text[start:end] for key, start, end in members(text) if key != name) + b"}"
+
+
+def amend_object(text: bytes, parsed: dict[str, Any], addition: Addition) -> bytes:
+    """The object with members added at its end. `parsed` is what `text` says."""
+    added = addition(parsed)
+    if not added:
+        return text
+    end = text.rindex(b"}")
+    return b"%b%b%b}" % (text[:end].rstrip(), b"," if parsed else b"", added.encode())
+
+
+def amend_list(text: bytes, addition: Addition) -> bytes:
+    """A list with members added at the end of each object in its `data`."""
+    source = text.decode()
+    pieces: list[str] = []
+    copied = 0
+    for item, end in _items(source):
+        if isinstance(item, dict) and (added := addition(item)):
+            pieces += (source[copied : end - 1].rstrip(), "," if item else "", added)
+            copied = end - 1
+    return "".join((*pieces, source[copied:])).encode() if pieces else text
+
+
+def _items(source: str) -> Iterator[tuple[Any, int]]:
+    """The elements of `data` in an outermost object, each with the position after it."""
+    position = _skip(source, source.index("{") + 1)
+    while source[position] == '"':
+        key, position = _decode_value(source, position)
+        position = _skip(source, _skip(source, position) + 1)
+        if key == "data" and source[position] == "[":
+            position = _skip(source, position + 1)
+            while source[position] != "]":
+                item, position = _decode_value(source, position)
+                yield item, position
+                position = _skip(source, position)
+                position = _skip(source, position + 1) if source[position] == "," else position
+            position += 1
+        else:
+            _, position = _decode_value(source, position)
+        position = _skip(source, position)
+        position = _skip(source, position + 1) if source[position] == "," else position
+
+
+def _skip(source: str, position: int) -> int:
+    match = _SPACE(source, position)
+    return match.end() if match else position
+
+
+def elide(text: bytes, max_rest_bytes: int) -> tuple[bytes, dict[str, tuple[int, int]]]:
+    """Replace every long string by a short placeholder.
+
+    Returns the shortened text, and where in `text` the content of each placeholder's string stands. It works in small
+    steps (so that in a worker thread it never holds up the event loop, as parsing 70 MB would) and costs what reading
+    the text costs. Raises ValueError where more than `max_rest_bytes` are left besides the long strings.
+    """
+    mark = secrets.token_hex(8)  # so that nothing the client wrote can pass for a placeholder
+    pieces: list[bytes] = []
+    places: dict[str, tuple[int, int]] = {}
+    copied = position = rest = 0
+    while (start := text.find(b'"', position) + 1) > 0:
+        end = _string_end(text, start)
+        if end - start >= LONG_STRING_BYTES:
+            placeholder = f"{mark}-{len(places)}"
+            places[placeholder] = (start, end)
+            pieces += (text[copied:start], placeholder.encode())
+            rest += start - copied
+            copied = end
+        if end < 0 or rest + end - copied > max_rest_bytes:
+            break
+        position = end + 1
+    if rest + len(text) - copied > max_rest_bytes:
+        raise ValueError(f"more than {max_rest_bytes} bytes of JSON besides long strings")
+    return b"".join((*pieces, text[copied:])), places
+
+
+def _string_end(text: bytes, start: int) -> int:
+    """Where the closing quote of the string that begins at `start` stands; -1 where there is none."""
+    end = text.find(b'"', start)
+    while end >= 0:
+        first = end
+        while first > start and text[first - 1] == 0x5C:
+            first -= 1
+        if (end - first) % 2 == 0:
+            return end
+        end = text.find(b'"', end + 1)
+    return end
+
+
+def restore(shortened: bytes, text: bytes, places: dict[str, tuple[int, int]]) -> bytes:
+    """Put the long strings back into text that came from `elide` and has been cut since."""
+    pieces: list[bytes] = []
+    copied = 0
+    for placeholder, (start, end) in places.items():
+        mark = b'"' + placeholder.encode() + b'"'
+        at = shortened.find(mark, copied)
+        if at >= 0:
+            pieces += (shortened[copied : at + 1], text[start:end])
+            copied = at + len(mark) - 1
+    return b"".join((*pieces, shortened[copied:]))
+
+
+def digests(value: Any, text: bytes, places: dict[str, tuple[int, int]]) -> Any:
+    """What a shortened text says, with a `Digest` where a long string stood."""
+    if isinstance(value, dict):
+        return {key: digests(item, text, places) for key, item in value.items()}
+    if isinstance(value, list):
+        return [digests(item, text, places) for item in value]
+    if isinstance(value, str) and value in places:
+        start, end = places[value]
+        digest = Digest()
+        digest.update(memoryview(text)[start:end])
+        return digest
+    return value

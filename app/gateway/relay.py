@@ -1,0 +1,173 @@
+"""Phase 5: upstream bytes to downstream bytes.
+
+File contents stream through. JSON answers are read whole (they are small; a larger one streams too) to add the two
+members that users' code reads and upstreams leave out: `filename` on container files, `expires_at` on containers.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Final
+
+import orjson
+
+from app.domain.exchange import Digest, Exchange
+from app.domain.ports import RawHeaders, UpstreamReply
+from app.gateway import jsontext
+from quaymaster.operations import CONTAINERS_CREATE, Operation, Payload
+
+MAX_WHOLE_BYTES: Final = 4 * 1024 * 1024
+"""Answers up to here are read whole. A list page of 100 containers is about 40 KiB."""
+
+RELAYED_HEADERS: Final = frozenset(
+    {
+        b"accept-ranges",
+        b"cache-control",
+        b"content-disposition",
+        b"content-encoding",
+        b"content-language",
+        b"content-range",
+        b"content-type",
+        b"etag",
+        b"last-modified",
+        b"openai-processing-ms",
+        b"openai-version",
+        b"retry-after",
+        b"retry-after-ms",
+        b"x-should-retry",
+    }
+)
+"""The upstream's headers that clients get. Its request id is passed on as `x-upstream-request-id`."""
+
+_REQUEST_IDS: Final = frozenset({b"x-request-id", b"apim-request-id", b"opc-request-id"})
+_NO_BODY: Final = frozenset({204, 304})
+
+
+class Reply:
+    """What goes down: `whole` where the body is in memory, else what `read` gives piece by piece."""
+
+    __slots__ = ("_begun", "_exchange", "_upstream", "headers", "status", "whole")
+
+    def __init__(
+        self, exchange: Exchange, upstream: UpstreamReply, headers: RawHeaders, whole: bytes | None, begun: list[bytes]
+    ) -> None:
+        self.status = upstream.status
+        self.headers = headers
+        self.whole = whole
+        self._begun = begun
+        self._upstream = upstream
+        self._exchange = exchange
+
+    async def read(self) -> bytes:
+        """The next piece of a body that is not whole, b"" at its end. Raises UpstreamFault where it breaks off."""
+        piece = self._begun.pop(0) if self._begun else await self._upstream.read()
+        if self._exchange.response_digest is not None:
+            self._exchange.response_digest.update(piece)
+        return piece
+
+    async def aclose(self) -> None:
+        """Let the upstream's connection go."""
+        await self._upstream.aclose()
+
+
+async def relay(exchange: Exchange, operation: Operation, upstream: UpstreamReply) -> Reply:
+    """Make the client's reply of the upstream's. Raises UpstreamFault where it breaks off before the reply begins."""
+    headers, content_length, is_json = _relayed_headers(exchange, upstream)
+    if operation.response is Payload.CONTENT and upstream.status < 300:
+        if content_length is not None and upstream.status not in _NO_BODY:
+            headers.append((b"content-length", content_length))
+        exchange.response_digest = Digest()
+        return Reply(exchange, upstream, headers, None, [])
+    pieces: list[bytes] = []
+    size = 0
+    while piece := await upstream.read():
+        pieces.append(piece)
+        size += len(piece)
+        if size > MAX_WHOLE_BYTES:
+            if content_length is not None:
+                headers.append((b"content-length", content_length))
+            return Reply(exchange, upstream, headers, None, pieces)
+    exchange.attempts[-1].ended_at = time.perf_counter()
+    whole = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    if is_json:
+        if upstream.status == 200:
+            whole = amended(whole, operation)
+        exchange.response_json = whole
+    if upstream.status not in _NO_BODY:
+        headers.append((b"content-length", b"%d" % len(whole)))
+    return Reply(exchange, upstream, headers, whole, [])
+
+
+def _relayed_headers(exchange: Exchange, upstream: UpstreamReply) -> tuple[RawHeaders, bytes | None, bool]:
+    """The headers by allow-list, the content length, and whether the body is plain JSON."""
+    headers: RawHeaders = []
+    content_length: bytes | None = None
+    is_json = is_encoded = False
+    for header in upstream.headers:
+        name, value = header
+        if name in RELAYED_HEADERS:
+            headers.append(header)
+            if name == b"content-type":
+                is_json = value.startswith(b"application/json")
+            elif name == b"content-encoding" and value != b"identity":
+                is_encoded = True
+        elif name == b"content-length":
+            content_length = value
+        elif name in _REQUEST_IDS:
+            exchange.upstream_request_id = value.decode("latin-1")
+            headers.append((b"x-upstream-request-id", value))
+    return headers, content_length, is_json and not is_encoded
+
+
+def amended(text: bytes, operation: Operation) -> bytes:
+    """An operation's JSON answer with what is absent and can be known; as it was where it is not what it should be."""
+    addition = _ADDITIONS.get(operation) or _ADDITIONS_BY_PAYLOAD.get(operation.response)
+    if addition is None:
+        return text
+    try:
+        if operation.response in _LISTS:
+            return jsontext.amend_list(text, addition)
+        parsed = orjson.loads(text)
+        return jsontext.amend_object(text, parsed, addition) if isinstance(parsed, dict) else text
+    except (ValueError, LookupError, RecursionError):
+        return text
+
+
+def _container_addition(container: dict[str, Any]) -> str:
+    """`expires_at` in unix seconds: so many minutes after the container was last active."""
+    return _expires_at(container, container.get("last_active_at"))
+
+
+def _new_container_addition(container: dict[str, Any]) -> str:
+    """A container made just now was last active when it was made, also where the upstream does not say so."""
+    return _expires_at(container, container.get("last_active_at", container.get("created_at")))
+
+
+def _expires_at(container: dict[str, Any], last_active_at: object) -> str:
+    if "expires_at" in container:
+        return ""
+    expires_after = container.get("expires_after")
+    if not isinstance(expires_after, dict) or not isinstance(last_active_at, int):
+        return ""
+    minutes = expires_after.get("minutes")
+    if expires_after.get("anchor") != "last_active_at" or not isinstance(minutes, int):
+        return ""
+    return f'"expires_at":{last_active_at + 60 * minutes}'
+
+
+def _file_addition(file: dict[str, Any]) -> str:
+    """`filename`: the last segment of the file's path."""
+    path = file.get("path")
+    if "filename" in file or not isinstance(path, str):
+        return ""
+    return f'"filename":{orjson.dumps(path.rpartition("/")[2]).decode()}'
+
+
+_LISTS: Final = frozenset({Payload.CONTAINER_LIST, Payload.FILE_LIST})
+_ADDITIONS: Final[dict[Operation, jsontext.Addition]] = {CONTAINERS_CREATE: _new_container_addition}
+_ADDITIONS_BY_PAYLOAD: Final[dict[Payload, jsontext.Addition]] = {
+    Payload.CONTAINER: _container_addition,
+    Payload.CONTAINER_LIST: _container_addition,
+    Payload.FILE: _file_addition,
+    Payload.FILE_LIST: _file_addition,
+}

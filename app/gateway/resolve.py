@@ -1,0 +1,206 @@
+"""Phase 2: which provider, and what goes upstream once everything that was meant for the gateway is taken out.
+
+`custom_llm_provider` is looked for in the header `custom-llm-provider`, then the query, then the body: a JSON field, or
+a form field of a multipart upload wherever it stands among the parts. It is taken out of all three.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import unquote_plus
+
+import orjson
+
+from app.domain.deployments import Deployment
+from app.domain.errors import ErrorCode, GatewayError
+from app.domain.exchange import Exchange
+from app.gateway import jsontext
+from app.gateway.multipart import boundary_of
+from app.gateway.upload import Upload
+from quaymaster.operations import Operation, Payload
+
+FIELD: Final = "custom_llm_provider"
+HEADER: Final = b"custom-llm-provider"
+
+_INLINE_JSON_BYTES: Final = 64 * 1024
+"""Up to here JSON is parsed where it stands (tens of microseconds); from here on, in a worker thread."""
+MAX_JSON_STRUCTURE_BYTES: Final = 4 * 1024 * 1024
+"""How much JSON a body may hold besides long strings: parsed JSON takes many times its size in memory."""
+
+
+class Resolver:
+    """Resolves exchanges against the configured providers.
+
+    `deployments` maps the names clients may use to where they lead, `default` is the name for requests without one.
+    `max_json_bytes` and `max_upload_bytes` bound bodies; `spool_dir` is where an upload waits on disk while only what
+    follows the file in it can say where it goes.
+    """
+
+    def __init__(
+        self,
+        deployments: Mapping[str, Deployment],
+        default: str,
+        *,
+        max_json_bytes: int,
+        max_upload_bytes: int,
+        spool_dir: str,
+    ) -> None:
+        self._providers = frozenset(deployments)
+        self._one_way = len({deployment.name for deployment in deployments.values()}) == 1
+        self._default = default
+        self._max_json_bytes = max_json_bytes
+        self._max_upload_bytes = max_upload_bytes
+        self._spool_dir = spool_dir
+
+    async def resolve(self, exchange: Exchange, operation: Operation) -> str:
+        """Find the provider; fill in it and everything `upstream_…` on the exchange.
+
+        Raises GatewayError for an unknown provider and for a body that is too large or cannot be read.
+        """
+        hint = _header(exchange, HEADER)
+        exchange.upstream_query, from_query = _without_field(exchange.query)
+        hint = hint or from_query
+        if operation.request is Payload.NONE:
+            if not exchange.body.ended:
+                hint = await self._from_ignored_body(exchange, hint)
+        elif operation.request is Payload.UPLOAD and (content_type := _content_type(exchange)) is not None:
+            boundary = boundary_of(content_type)
+            hint = await self._from_upload(exchange, hint, boundary)
+        else:
+            hint = await self._from_json(exchange, hint)
+        provider = exchange.provider = self.checked(hint) if hint else self._default
+        return provider
+
+    def checked(self, name: str) -> str:
+        """The provider of this name. Raises GatewayError UNKNOWN_PROVIDER, naming the configured ones."""
+        if name in self._providers:
+            return name
+        configured = ", ".join(sorted(self._providers))
+        shown = name if len(name) <= 64 and name.isprintable() else name[:64].encode("ascii", "replace").decode()
+        raise GatewayError(
+            ErrorCode.UNKNOWN_PROVIDER,
+            f"Unknown provider '{shown}'. Configured here: {configured}.",
+            param=FIELD,
+        )
+
+    async def _from_ignored_body(self, exchange: Exchange, hint: str | None) -> str | None:
+        """GET and DELETE: older SDKs put the field into a body. It is read, never forwarded, and never an error."""
+        exchange.body.allow(self._max_json_bytes)
+        text = await _whole(exchange)
+        try:
+            value, _ = await _parse(text)
+        except (ValueError, GatewayError):
+            return hint
+        return hint or _named(value)
+
+    async def _from_json(self, exchange: Exchange, hint: str | None) -> str | None:
+        exchange.body.allow(self._max_json_bytes)
+        text = await _whole(exchange)
+        if not text:
+            exchange.upstream_body = text
+            return hint
+        try:
+            value, text = await _parse(text)
+        except ValueError as error:
+            raise GatewayError(ErrorCode.INVALID_JSON, f"The body is not valid JSON: {error}.") from error
+        if not isinstance(value, dict):
+            raise GatewayError(ErrorCode.INVALID_TYPE, "The body must be a JSON object.")
+        exchange.request_json = value
+        exchange.upstream_body = text
+        return hint or _named(value)
+
+    async def _from_upload(self, exchange: Exchange, hint: str | None, boundary: bytes | None) -> str | None:
+        upload = Upload(
+            exchange.body,
+            boundary,
+            field=FIELD,
+            check=self.checked,
+            max_file_bytes=self._max_upload_bytes,
+            spool_dir=self._spool_dir,
+        )
+        exchange.request_digest = upload.digest
+        try:
+            await upload.open(wait_for_field=hint is None and not self._one_way)
+        except BaseException:
+            await upload.aclose()
+            raise
+        exchange.upstream_body = upload.whole if upload.whole is not None else upload
+        exchange.upstream_body_bytes = upload.outgoing_bytes
+        return hint or upload.value
+
+
+def _header(exchange: Exchange, name: bytes) -> str | None:
+    for field, value in exchange.headers:
+        if field == name:
+            return value.decode("latin-1").strip() or None
+    return None
+
+
+def _content_type(exchange: Exchange) -> bytes | None:
+    """The content type where it is not JSON, None where it is."""
+    for field, value in exchange.headers:
+        if field == b"content-type":
+            kind = value.partition(b";")[0].strip().lower()
+            return None if kind == b"application/json" or kind.endswith(b"+json") else value
+    return None
+
+
+def _without_field(query: str) -> tuple[str, str | None]:
+    """The raw query without the field, and the field's first value."""
+    if FIELD not in query and "%" not in query:
+        return query, None
+    kept: list[str] = []
+    found: str | None = None
+    for pair in query.split("&"):
+        name, _, value = pair.partition("=")
+        if unquote_plus(name) == FIELD:
+            found = found or unquote_plus(value).strip() or None
+        else:
+            kept.append(pair)
+    return "&".join(kept), found
+
+
+async def _whole(exchange: Exchange) -> bytes:
+    """The whole body, in memory."""
+    first = await exchange.body.read()
+    if exchange.body.ended:
+        return first
+    pieces = [first]
+    while piece := await exchange.body.read():
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+async def _parse(text: bytes) -> tuple[Any, bytes]:
+    """What a body says, and its text without our field. Raises ValueError, or GatewayError REQUEST_TOO_LARGE."""
+    if len(text) <= _INLINE_JSON_BYTES:
+        return _parse_small(text)
+    return await asyncio.to_thread(_parse_large, text)
+
+
+def _parse_small(text: bytes) -> tuple[Any, bytes]:
+    value = orjson.loads(text)
+    if isinstance(value, dict) and FIELD in value:
+        text = jsontext.without_member(text, FIELD)
+    return value, text
+
+
+def _parse_large(text: bytes) -> tuple[Any, bytes]:
+    try:
+        shortened, places = jsontext.elide(text, MAX_JSON_STRUCTURE_BYTES)
+    except ValueError as error:
+        raise GatewayError(ErrorCode.REQUEST_TOO_LARGE, f"The body has {error}.") from error
+    value, kept = _parse_small(shortened)
+    if kept is not shortened:
+        text = jsontext.restore(kept, text, places)
+    return jsontext.digests(value, text, places), text
+
+
+def _named(value: Any) -> str | None:
+    """The provider that a JSON body names. Raises GatewayError INVALID_TYPE where it is not a string."""
+    name = value.get(FIELD) if isinstance(value, dict) else None
+    if name is not None and not isinstance(name, str):
+        raise GatewayError(ErrorCode.INVALID_TYPE, f"{FIELD} must be a string.", param=FIELD)
+    return name.strip() or None if name else None

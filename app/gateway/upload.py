@@ -1,0 +1,127 @@
+"""An upload on its way: from the client's connection, through the multipart filter, to the upstream's.
+
+It streams with back-pressure. Two things make it wait: a body of up to 64 KiB is read whole first, and when nothing but
+the body can say which provider it is for, it is held (on disk beyond 1 MiB) until the field has come by.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Callable
+from typing import Final
+
+from app.domain.errors import ErrorCode, GatewayError
+from app.domain.exchange import Digest, IncomingBody
+from app.gateway.multipart import MultipartFilter
+
+SMALL_BYTES: Final = 64 * 1024
+SPOOL_BYTES: Final = 1024 * 1024
+PIECE_BYTES: Final = 256 * 1024
+FRAMING_BYTES: Final = 64 * 1024
+"""How much a multipart body may be larger than the file in it."""
+
+
+class Upload:
+    """The body that goes upstream: an async iterator of its pieces.
+
+    With `boundary` None the body is not multipart and passes as it is. `check` is called with the provider that the
+    body names. After `open`: `value` is that name where it has come by, `whole` the body where all of it is in memory,
+    `outgoing_bytes` its length where that is known.
+    """
+
+    def __init__(
+        self,
+        body: IncomingBody,
+        boundary: bytes | None,
+        *,
+        field: str,
+        check: Callable[[str], object],
+        max_file_bytes: int,
+        spool_dir: str,
+    ) -> None:
+        self.digest = Digest()
+        self.value: str | None = None
+        self.whole: bytes | None = None
+        self.outgoing_bytes: int | None = None
+        self._body = body
+        self._filter = MultipartFilter(boundary, field, self._on_file) if boundary is not None else None
+        self._check = check
+        self._max_file_bytes = max_file_bytes
+        self._held = tempfile.SpooledTemporaryFile(SPOOL_BYTES, dir=spool_dir)  # noqa: SIM115 - closed in aclose
+        self._held_bytes = 0
+        self._handed_out = 0
+        self._promised_removed = 0
+        self._ended = False
+
+    async def open(self, *, wait_for_field: bool) -> None:
+        """Read as far as is needed to know where this goes. Raises GatewayError and ClientGone."""
+        self._body.allow(self._max_file_bytes + FRAMING_BYTES)
+        declared = self._body.declared_bytes
+        small = declared is not None and declared <= SMALL_BYTES
+        while not self._ended and (small or (wait_for_field and self.value is None and self._filter is not None)):
+            await self._hold(await self._next())
+        await asyncio.to_thread(self._held.seek, 0) if self._held_bytes > SPOOL_BYTES else self._held.seek(0)
+        if self._ended:
+            self.outgoing_bytes = self._held_bytes
+            if self._held_bytes <= SMALL_BYTES:
+                self.whole = self._held.read()
+                self._held.close()
+        elif declared is not None:
+            self._promised_removed = self._filter.removed_bytes if self._filter else 0
+            self.outgoing_bytes = declared - self._promised_removed
+
+    def __aiter__(self) -> Upload:
+        return self
+
+    async def __anext__(self) -> bytes:
+        """The next piece, at least one byte. Raises GatewayError and ClientGone, which must cut the upload off."""
+        if self._handed_out < self._held_bytes:
+            in_memory = self._held_bytes <= SPOOL_BYTES
+            piece = self._held.read(PIECE_BYTES) if in_memory else await asyncio.to_thread(self._held.read, PIECE_BYTES)
+            self._handed_out += len(piece)
+            return piece
+        while not self._ended:
+            if piece := await self._next():
+                return piece
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        """Forget what is held."""
+        self._held.close()
+
+    async def _next(self) -> bytes:
+        """The next piece after the filter; b"" where the filter keeps it, or at the end."""
+        piece = await self._body.read()
+        if self._filter is None:
+            self._ended = not piece
+            self._on_file(piece)
+            return piece
+        if piece:
+            piece = self._filter.feed(piece)
+            if self.value is None and self._filter.value is not None:
+                self.value = self._filter.value.strip()
+                if self.value:
+                    self._check(self.value)
+            return piece
+        self._filter.finish()
+        self._ended = True
+        # The length was promised before a field that came after the file was taken out: the difference is made up
+        # behind the closing boundary, where RFC 2046 has receivers ignore what stands there.
+        missing = self._filter.removed_bytes - self._promised_removed
+        return b"\r\n" * (missing // 2) + b"\n" * (missing % 2) if self.outgoing_bytes is not None else b""
+
+    async def _hold(self, piece: bytes) -> None:
+        self._held_bytes += len(piece)
+        if self._held_bytes > SPOOL_BYTES:
+            await asyncio.to_thread(self._held.write, piece)
+        else:
+            self._held.write(piece)
+
+    def _on_file(self, piece: bytes) -> None:
+        self.digest.update(piece)
+        if self.digest.size > self._max_file_bytes:
+            raise GatewayError(
+                ErrorCode.REQUEST_TOO_LARGE,
+                f"The file is larger than this gateway takes ({self._max_file_bytes} bytes).",
+            )

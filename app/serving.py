@@ -1,0 +1,128 @@
+"""Running the gateway as a process: what is said at start, how it stops."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from pathlib import Path
+from typing import Final
+
+import uvloop
+
+from app.api.server import Server, make_server
+from app.config.master_key import ensure_master_key
+from app.config.settings import Settings
+from app.domain.ports import StoreUnavailable
+from app.hooks.runner import PluginError
+from app.local.data_folder import DataDirInUse
+from app.local.server import LocalServer
+from app.main import VERSION, create_app
+from app.storage.engine import UnsupportedDatabase
+from app.telemetry.logging import configure_logging, flush
+from app.telemetry.writer import LineWriter
+
+FLUSH_SECONDS: Final = 5.0
+
+
+class StartError(Exception):
+    """Why the gateway cannot start, in words for its operator."""
+
+
+def run(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT, then let the requests in flight end. Raises StartError and ConfigurationError."""
+    writer = configure_logging(settings.logging.level, format=settings.logging.format)
+    if settings.master_key is not None:
+        master_key, is_new = settings.master_key.get_secret_value(), False
+    else:
+        master_key, is_new = ensure_master_key(settings.data_dir)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(settings, master_key, is_new, writer))
+    except KeyboardInterrupt:
+        pass
+    except (StoreUnavailable, UnsupportedDatabase, DataDirInUse, PluginError, OSError) as error:
+        raise StartError(str(error)) from error
+    finally:
+        flush(FLUSH_SECONDS)
+
+
+async def _serve(settings: Settings, master_key: str, is_new: bool, writer: LineWriter) -> None:
+    listen = settings.server
+    async with create_app(settings, master_key, log_lines_dropped=lambda: writer.dropped) as app:
+        server = make_server(
+            app,
+            host=listen.host,
+            port=listen.port,
+            max_header_bytes=listen.max_header_bytes,
+            max_headers=listen.max_headers,
+            keepalive_seconds=listen.keepalive_seconds,
+            drain_seconds=listen.drain_seconds,
+            on_started=lambda port: print(banner(settings, port, master_key if is_new else None), flush=True),
+        )
+        await _until_stopped(server)
+
+
+async def _until_stopped(server: Server) -> None:
+    """Serve. At its end uvicorn raises the signal that stopped it once more, which must not stop what still closes."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, lambda: None)
+    await server.serve()
+
+
+def banner(settings: Settings, port: int, new_master_key: str | None) -> str:
+    """What the operator reads at start. A master key is in it once: when it has just been made."""
+    host = settings.server.host
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    lines = [f"Quaymaster {VERSION}", ""]
+    for deployment in settings.deployments:
+        where = deployment.api_base or f"embedded, on this machine's disk in {deployment.data_dir}"
+        lines.append(f"  {deployment.provider:<10} {where}")
+    if settings.stands_in_for_openai:
+        lines += [
+            "",
+            "OPENAI_API_KEY is not set: the embedded provider also stands in for 'openai'.",
+            "Nothing reaches OpenAI, and containers run no code.",
+        ]
+    lines += [f"note: {notice}" for notice in settings.notices]
+    if new_master_key is not None:
+        lines += ["", *_first_steps(url, new_master_key, settings.data_dir / "master_key")]
+    elif settings.master_key is None:
+        lines += ["", f"The master key is in {settings.data_dir / 'master_key'}."]
+    lines += ["", f"RUNNING on {url}"]
+    return "\n".join(lines)
+
+
+def _first_steps(url: str, key: str, path: Path) -> list[str]:
+    authorization = f"-H 'Authorization: Bearer {key}'"
+    json_type = "-H 'Content-Type: application/json'"
+    return [
+        f"A master key was made. It is kept in {path} and shown this once:",
+        "",
+        f"  {key}",
+        "",
+        "Make a container, list containers, make a virtual key for somebody else:",
+        "",
+        f'  curl {url}/v1/containers {authorization} {json_type} -d \'{{"name": "first"}}\'',
+        f"  curl {url}/v1/containers {authorization}",
+        f'  curl {url}/key/generate {authorization} {json_type} -d \'{{"key_alias": "alice", "duration": "30d"}}\'',
+    ]
+
+
+async def run_fake_openai(data_dir: Path, *, host: str, port: int, api_key: str | None) -> None:
+    """Serve the embedded provider alone until SIGTERM or SIGINT. Raises StartError."""
+    configure_logging("warning")
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopped.set)
+    server = LocalServer(data_dir, host=host, port=port, api_key=api_key)
+    try:
+        base_url = await server.start()
+    except (DataDirInUse, OSError) as error:
+        raise StartError(str(error)) from error
+    print(f"RUNNING on {base_url.removesuffix('/v1')}", flush=True)
+    try:
+        await stopped.wait()
+    finally:
+        await server.stop()
