@@ -26,8 +26,8 @@ def create_local_app(
     api_key: str | None = None,
     clock: Callable[[], float] = time.time,
     max_file_bytes: int = MAX_FILE_BYTES,
-) -> ASGIApp:
-    """The containers API over `data_dir`, for any ASGI server; no lifespan is needed. See LocalApp."""
+) -> LocalApp:
+    """The containers API over `data_dir`, for any ASGI server; no lifespan is needed. Close it with `aclose`."""
     return LocalApp(data_dir, api_key=api_key, clock=clock, max_file_bytes=max_file_bytes)
 
 
