@@ -101,7 +101,7 @@ class Exchange:
     # the edge, where the path is one of the nine operations
     operation: Operation | None = None
     container_id: str | None = None
-    """Decoded and checked."""
+    """Decoded and checked; of a create, the new one, once the upstream has said it."""
     file_id: str | None = None
 
     # resolve

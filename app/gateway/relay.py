@@ -14,7 +14,7 @@ import orjson
 from app.domain.exchange import Digest, Exchange
 from app.domain.ports import RawHeaders, UpstreamReply
 from app.gateway import jsontext
-from quaymaster.operations import CONTAINERS_CREATE, Operation, Payload
+from quaymaster.operations import CONTAINERS_CREATE, FILES_CREATE, Operation, Payload
 
 MAX_WHOLE_BYTES: Final = 4 * 1024 * 1024
 """Answers up to here are read whole. A list page of 100 containers is about 40 KiB."""
@@ -91,7 +91,7 @@ async def relay(exchange: Exchange, operation: Operation, upstream: UpstreamRepl
     whole = pieces[0] if len(pieces) == 1 else b"".join(pieces)
     if is_json:
         if upstream.status == 200:
-            whole = amended(whole, operation)
+            whole = amended(whole, exchange, operation)
         exchange.response_json = whole
     if upstream.status not in _NO_BODY:
         headers.append((b"content-length", b"%d" % len(whole)))
@@ -119,8 +119,11 @@ def _relayed_headers(exchange: Exchange, upstream: UpstreamReply) -> tuple[RawHe
     return headers, content_length, is_json and not is_encoded
 
 
-def amended(text: bytes, operation: Operation) -> bytes:
-    """An operation's JSON answer with what is absent and can be known; as it was where it is not what it should be."""
+def amended(text: bytes, exchange: Exchange, operation: Operation) -> bytes:
+    """An operation's JSON answer with what is absent and can be known; as it was where it is not what it should be.
+
+    The ids of what was made just now are noted on the exchange.
+    """
     addition = _ADDITIONS.get(operation) or _ADDITIONS_BY_PAYLOAD.get(operation.response)
     if addition is None:
         return text
@@ -128,9 +131,20 @@ def amended(text: bytes, operation: Operation) -> bytes:
         if operation.response in _LISTS:
             return jsontext.amend_list(text, addition)
         parsed = orjson.loads(text)
-        return jsontext.amend_object(text, parsed, addition) if isinstance(parsed, dict) else text
+        if not isinstance(parsed, dict):
+            return text
+        if operation is CONTAINERS_CREATE:
+            exchange.container_id = _id_in(parsed)
+        elif operation is FILES_CREATE:
+            exchange.file_id = _id_in(parsed)
+        return jsontext.amend_object(text, parsed, addition)
     except (ValueError, LookupError, RecursionError):
         return text
+
+
+def _id_in(parsed: dict[str, Any]) -> str | None:
+    made = parsed.get("id")
+    return made if isinstance(made, str) else None
 
 
 def _container_addition(container: dict[str, Any]) -> str:
