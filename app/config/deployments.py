@@ -29,7 +29,7 @@ _NOT_FOR_LOCAL: Final = ("api_base", "api_key", "transport", "proxy", "http2", "
 class Section(BaseModel):
     """A part of the settings: checked once, never changed, and without room for what it does not know."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 def _check_name(name: str) -> str:

@@ -34,10 +34,10 @@ def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
     raw, found_twice = read_yaml(file) if file else ({}, [])
     if "deployments" in from_environment:
         raw.pop("deployments", None)
-    notices = _leave_out_keyless(raw, environ)
+    notices, none_left = _leave_out_keyless(raw, environ)
     from_file, unfilled = interpolate(raw, environ)
     labels = _complete_deployments(from_environment if "deployments" in from_environment else from_file, environ)
-    problems += found_twice + unfilled
+    problems += found_twice + none_left + unfilled
     sources = tuple(InitSettingsSource(Settings, _without_nulls(tree)) for tree in (from_environment, from_file))
     try:
         settings = Settings(_build_sources=(sources, {}))
@@ -54,15 +54,16 @@ def _configured_file(environ: Mapping[str, str]) -> Path | None:
     return DEFAULT_FILE if DEFAULT_FILE.exists() else None
 
 
-def _leave_out_keyless(raw: dict[Any, Any], environ: Mapping[str, str]) -> list[str]:
-    """Put None in the place of each deployment whose credentials are all unset variables; returns what to say of them.
+def _leave_out_keyless(raw: dict[Any, Any], environ: Mapping[str, str]) -> tuple[list[str], list[str]]:
+    """Put None in the place of each deployment whose credentials are all unset variables.
 
-    Positions stay, so that problems name the place in the file. Raises ConfigurationError where none would remain.
+    Positions stay, so that problems name the place in the file. Returns what to say of those left out, and the problem
+    where none remains.
     """
     deployments = raw.get("deployments")
-    notices: list[str] = []
     if not isinstance(deployments, list):
-        return notices
+        return [], []
+    notices: list[str] = []
     for position, entry in enumerate(deployments):
         if not isinstance(entry, dict):
             continue
@@ -74,8 +75,8 @@ def _leave_out_keyless(raw: dict[Any, Any], environ: Mapping[str, str]) -> list[
             notices.append(f"deployment {name} is left out: {' and '.join(unset)} {verb} not set")
             deployments[position] = None
     if notices and not any(deployments):
-        raise ConfigurationError(["deployments: none remains; one of provider local would need no key"], notices)
-    return notices
+        return notices, ["deployments: none remains; one of provider local would need no key"]
+    return notices, []
 
 
 def _complete_deployments(tree: dict[str, Any], environ: Mapping[str, str]) -> list[str]:

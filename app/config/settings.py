@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -23,7 +23,7 @@ from app.config.addresses import is_loopback
 from app.config.deployments import DeploymentSettings, Seconds, Section, check_header_secret
 from app.config.sizes import ByteSize
 
-MIN_PUBLIC_MASTER_KEY_CHARS = 16
+MIN_PUBLIC_MASTER_KEY_CHARS: Final = 16
 
 
 def _lower(value: object) -> object:
@@ -120,15 +120,13 @@ def _default_provider(data: dict[str, Any]) -> str:
 class Settings(BaseSettings):
     """Everything that can be set."""
 
-    model_config = SettingsConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True, case_sensitive=True
-    )
+    model_config = SettingsConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, case_sensitive=True)
 
     server: ServerSettings = ServerSettings()
     """Where the gateway listens, and what it takes from clients."""
     data_dir: Annotated[Path, AfterValidator(Path.expanduser)] = Path("data")
     """Folder for everything that is kept on this machine; made when missing."""
-    master_key: Annotated[SecretStr | None, BeforeValidator(_empty_is_none)] = Field(None, validate_default=True)
+    master_key: Annotated[SecretStr | None, BeforeValidator(_empty_is_none)] = None
     """The key that may do everything. Without one, the first start makes one and keeps it in data_dir."""
     database_url: Annotated[
         SecretStr, _check_scheme("sqlite", "sqlite+aiosqlite", "postgresql", "postgresql+asyncpg", "postgres")
@@ -136,9 +134,7 @@ class Settings(BaseSettings):
     """Where keys and records live. Default: SQLite at <data_dir>/quaymaster.db."""
     redis_url: Annotated[SecretStr, _check_scheme("redis", "rediss", "unix")] | None = None
     """Accepted for what is to come: this version keeps nothing in Redis yet."""
-    deployments: tuple[DeploymentSettings, ...] = Field(
-        (DeploymentSettings(name="local", provider="local"),), validate_default=True
-    )
+    deployments: tuple[DeploymentSettings, ...] = (DeploymentSettings(name="local", provider="local"),)
     """Where containers can live: at most one of each provider."""
     default_provider: str = Field(default_factory=_default_provider)
     """Serves requests that name no provider. Default: openai where it is configured, else local, else the first."""

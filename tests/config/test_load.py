@@ -126,6 +126,12 @@ def test_a_deployment_without_its_key_is_left_out_with_a_notice(
     assert loaded.default_provider == "local"
 
 
+@pytest.mark.parametrize(("environ", "stands_in"), [({}, True), ({"OPENAI_API_KEY": "sk-1"}, False)])
+def test_with_a_key_at_hand_local_is_no_stand_in(load: Load, environ: dict[str, str], stands_in: bool) -> None:
+    loaded = load("deployments: [{name: local, provider: local}]", **environ)
+    assert loaded.stands_in_for_openai is stands_in
+
+
 @pytest.mark.parametrize("credential", ["null", "''", "'${KEY:-}'"])
 def test_only_an_unset_variable_leaves_a_deployment_out(load: Load, credential: str) -> None:
     error = refusal(load, WITH_LOCAL.replace('"${OPENAI_API_KEY}"', credential))
@@ -145,8 +151,11 @@ def test_the_rest_of_a_deployment_left_out_is_not_looked_at(load: Load) -> None:
 
 
 def test_where_every_deployment_lacks_its_key_the_start_is_refused(load: Load) -> None:
-    error = refusal(load, OPENAI_MAIN)
-    assert error.problems == ("deployments: none remains; one of provider local would need no key",)
+    error = refusal(load, OPENAI_MAIN + "\nprot: 1")
+    assert error.problems == (
+        "deployments: none remains; one of provider local would need no key",
+        "prot: unknown setting; did you mean server.port?",
+    )
     assert error.notes == ("deployment openai-main is left out: OPENAI_API_KEY is not set",)
 
 

@@ -24,8 +24,8 @@ def problems_of(**values: Any) -> list[str]:
 
 
 def test_nothing_but_what_is_passed_in_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SERVER", '{"port": 1}')
-    monkeypatch.setenv("DATA_DIR", "/elsewhere")
+    monkeypatch.setenv("server", '{"port": 1}')
+    monkeypatch.setenv("data_dir", "/elsewhere")
     assert Settings().server.port == 4000
     assert Settings().data_dir == Path("data")
 
@@ -68,6 +68,11 @@ def test_a_public_address_needs_a_long_master_key(host: str, key: str | None) ->
         "16 characters: set QUAYMASTER_MASTER_KEY, or listen on 127.0.0.1"
     ]
     assert settings(server={"host": host}, master_key="sixteen-chars-xy").server.host == host
+
+
+def test_a_public_address_without_a_word_about_a_master_key_is_refused() -> None:
+    [problem] = problems_of(server={"host": "0.0.0.0"})
+    assert problem.startswith("master_key: server.host is 0.0.0.0")
 
 
 def test_on_loopback_any_master_key_will_do_and_an_empty_one_is_none() -> None:
