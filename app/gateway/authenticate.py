@@ -213,7 +213,6 @@ class Authenticator:
             self._known.pop(key_id, None)
             self._unknown[key_id] = self._clock()
         else:
-            self._unknown.pop(key_id, None)
             self._known[key_id] = _Known(key, began_at, self._max_age, self._max_stale)
         for remembered in (self._known, self._unknown):
             if len(remembered) > self._capacity:

@@ -317,6 +317,28 @@ async def test_a_silent_database_is_forgiven_for_a_while(gate: Gate) -> None:
     assert await gate.ask(minted.key)
 
 
+async def test_a_refresh_that_failed_is_not_tried_again_before_its_turn(gate: Gate) -> None:
+    minted = await gate.new_key()
+    await gate.ask(minted.key)
+    gate.store.down = True
+    gate.clock.now += 2
+    for _ in range(3):
+        assert gate.cached(minted.key)
+        await gate.settle()
+    assert gate.store.reads == [minted.key_id] * 2
+
+
+async def test_a_slow_refresh_is_waited_for_before_the_next(gate: Gate) -> None:
+    minted = await gate.new_key()
+    await gate.ask(minted.key)
+    gate.store.hold()
+    for _ in range(3):
+        gate.clock.now += 2
+        assert gate.cached(minted.key)
+        await gate.store.made.wait()
+    assert len(gate.authenticator._tasks) == 1
+
+
 async def test_an_outage_is_not_remembered_as_an_unknown_key(gate: Gate) -> None:
     minted = await gate.new_key()
     gate.store.down = True
