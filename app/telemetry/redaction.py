@@ -16,6 +16,8 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
+import orjson
+
 REDACTED: Final = "[redacted]"
 TRUNCATED: Final = "[truncated]"
 
@@ -40,6 +42,20 @@ _CREDENTIAL_NAME: Final = re.compile(
     re.IGNORECASE,
 )
 
+_WORDS_OF_RULES: Final = (
+    b"auth",
+    b"key",
+    b"pass",
+    b"token",
+    b"secret",
+    b"cred",
+    b"cookie",
+    b"bearer",
+    b"skills",
+    b"sk-",
+)
+"""Each name and value that some rule hides holds one of these."""
+
 
 def redact(value: Any, max_chars: int = 16 * 1024) -> Any:
     """A copy of parsed JSON that may be logged.
@@ -48,6 +64,23 @@ def redact(value: Any, max_chars: int = 16 * 1024) -> Any:
     by that too, except for hashing. What is not JSON is shown as the name of its type.
     """
     return _Copy(max_chars).of(value, MAX_DEPTH, "")
+
+
+def redact_json(text: bytes, max_chars: int = 16 * 1024) -> Any:
+    """What `redact` gives for the value of a JSON text. Raises ValueError where it is not JSON.
+
+    Most texts are short and hold no word that any rule is about: they need no copy, which is ten times as fast.
+    """
+    value = orjson.loads(text)
+    if len(text) > min(max_chars, MAX_STRING_CHARS) or b"\\" in text or not text.isascii():
+        return redact(value, max_chars)
+    if text.count(b"[") + text.count(b"{") > MAX_DEPTH:
+        return redact(value, max_chars)
+    folded = text.lower()
+    for word in _WORDS_OF_RULES:
+        if word in folded:
+            return redact(value, max_chars)
+    return value
 
 
 def redact_text(text: str) -> str:

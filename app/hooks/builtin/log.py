@@ -6,12 +6,11 @@ from functools import partial
 from typing import Any, Final
 from urllib.parse import unquote
 
-import orjson
 import structlog
 
 from app.domain.exchange import Exchange
 from app.hooks.spec import Hooks
-from app.telemetry.redaction import digest_of_bytes, redact
+from app.telemetry.redaction import digest_of_bytes, redact, redact_json
 from app.telemetry.writer import Later
 
 MAX_PARSED_BYTES: Final = 256 * 1024
@@ -109,7 +108,7 @@ def _redacted(body: bytes, max_chars: int) -> Any:
     """A JSON answer as it may be logged. What is not JSON after all, or too large, is shown as its size and hash."""
     if len(body) <= MAX_PARSED_BYTES:
         try:
-            return redact(orjson.loads(body), max_chars)
+            return redact_json(body, max_chars)
         except ValueError:
             pass
     return digest_of_bytes(body)

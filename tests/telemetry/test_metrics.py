@@ -1,0 +1,93 @@
+"""What Prometheus is told, and that all of it is documented."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from app.telemetry.metrics import Metrics
+
+PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
+
+
+def sample(metrics: Metrics, name: str, **labels: str) -> float | None:
+    return metrics.registry.get_sample_value(name, labels)
+
+
+def ended(metrics: Metrics, **changes: Any) -> None:
+    metrics.request_ended(
+        **{
+            "operation": "containers.retrieve",
+            "status": 200,
+            "error_code": "",
+            "provider": "openai",
+            "duration_seconds": 0.02,
+            "overhead_seconds": 0.0003,
+            "bytes_in": 0,
+            "bytes_out": 300,
+            "client_gone": False,
+            **changes,
+        }
+    )
+
+
+def exercised() -> Metrics:
+    metrics = Metrics("1.2.3", log_lines_dropped=lambda: 7)
+    ended(metrics)
+    ended(metrics, status=404, error_code="upstream")
+    ended(metrics, status=None, client_gone=True, bytes_in=5)
+    metrics.attempt_ended(deployment="openai-main", result="2xx", duration_seconds=0.01)
+    metrics.hook_failed("Plugin.request")
+    metrics.requests_in_flight = 3
+    return metrics
+
+
+def test_requests_are_counted_by_their_labels() -> None:
+    metrics = exercised()
+    labels = {"operation": "containers.retrieve", "provider": "openai"}
+    name = "quaymaster_requests_total"
+    assert sample(metrics, name, **labels, status_class="2xx", error_code="") == 1
+    assert sample(metrics, name, **labels, status_class="4xx", error_code="upstream") == 1
+    assert sample(metrics, name, **labels, status_class="none", error_code="") == 1
+    ended(metrics, status=201)
+    assert sample(metrics, name, **labels, status_class="2xx", error_code="") == 2
+
+
+def test_durations_bytes_and_departures() -> None:
+    metrics = exercised()
+    operation = {"operation": "containers.retrieve"}
+    assert sample(metrics, "quaymaster_request_duration_seconds_sum", **operation) == 0.06
+    assert sample(metrics, "quaymaster_request_duration_seconds_bucket", **operation, le="0.01") == 0
+    assert sample(metrics, "quaymaster_request_duration_seconds_bucket", **operation, le="0.025") == 3
+    assert sample(metrics, "quaymaster_overhead_seconds_bucket", **operation, le="0.00025") == 0
+    assert sample(metrics, "quaymaster_overhead_seconds_bucket", **operation, le="0.0005") == 3
+    assert sample(metrics, "quaymaster_upstream_duration_seconds_count", deployment="openai-main") == 1
+    assert sample(metrics, "quaymaster_upstream_attempts_total", deployment="openai-main", result="2xx") == 1
+    assert sample(metrics, "quaymaster_bytes_total", direction="in") == 5
+    assert sample(metrics, "quaymaster_bytes_total", direction="out") == 900
+    assert sample(metrics, "quaymaster_client_gone_total") == 1
+    assert sample(metrics, "quaymaster_hook_failures_total", hook="Plugin.request") == 1
+    assert sample(metrics, "quaymaster_log_lines_dropped_total") == 7
+    assert sample(metrics, "quaymaster_requests_in_flight") == 3
+
+
+def test_two_applications_count_for_themselves() -> None:
+    first, second = Metrics("1"), Metrics("1")
+    ended(first)
+    assert b"containers.retrieve" in first.render()
+    assert b"containers.retrieve" not in second.render()
+
+
+def test_what_is_rendered_is_what_is_documented() -> None:
+    """Names, kinds and labels, in both directions; and no series that only says when it began."""
+    exposed: dict[str, tuple[str, set[str]]] = {}
+    for family in text_string_to_metric_families(exercised().render().decode()):
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        labels = {label for metric in family.samples for label in metric.labels} - {"le"}
+        exposed[name] = (family.type, labels)
+    rows = re.findall(r"^\| `([a-z_]+)` \| (\w+)[^|]*\|([^|]*)\|", PAGE.read_text(), re.MULTILINE)
+    documented = {name: (kind, set(re.findall(r"`(\w+)`", labels))) for name, kind, labels in rows}
+    assert exposed == documented

@@ -1,0 +1,212 @@
+"""Nothing secret survives redaction, whatever shape it comes in, and everything else does."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import time
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.telemetry.redaction import (
+    MAX_STRING_CHARS,
+    REDACTED,
+    TRUNCATED,
+    is_credential_name,
+    redact,
+    redact_bytes,
+    redact_json,
+    redact_text,
+)
+
+CANARY = "canary-7f3a"
+
+scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20)
+values = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=12), inner, max_size=3)
+)
+credential_names = st.sampled_from(
+    [
+        "authorization",
+        "Authorization",
+        "api_key",
+        "api-key",
+        "X-API-Key",
+        "apiKey",
+        "password",
+        "db_password",
+        "token",
+        "accessToken",
+        "secret",
+        "client_secret",
+        "master_key",
+        "Cookie",
+        "auth",
+    ]
+)
+
+
+@st.composite
+def hidden(draw: st.DrawFn) -> Any:
+    """A canary in a place that redaction must hide."""
+    holder: Any = draw(st.sampled_from(["string", "list", "object", "number"]))
+    secret: Any = {"string": CANARY, "list": [CANARY, 1], "object": {"a": {"b": CANARY}}, "number": 0}[holder] or CANARY
+    match draw(st.sampled_from(["credential", "domain_secrets", "skill", "key"])):
+        case "credential":
+            return {draw(credential_names): secret}
+        case "domain_secrets":
+            entry = {"domain": "example.com", "name": "n", draw(st.sampled_from(["value", "Value", "x"])): secret}
+            return {"domain_secrets": draw(st.sampled_from([[entry], entry, [[entry]], secret]))}
+        case "skill":
+            return {"skills": [{"type": "inline", "source": {"type": "base64", "data": secret}}]}
+    return {"note": f"use sk-{CANARY} please"}
+
+
+@st.composite
+def bodies(draw: st.DrawFn) -> Any:
+    """A body of any shape with a hidden canary somewhere in it."""
+    body = draw(hidden())
+    for _ in range(draw(st.integers(0, 5))):
+        if draw(st.booleans()):
+            body = [draw(values), body, draw(values)]
+        else:
+            body = {**draw(st.dictionaries(st.text(max_size=12), values, max_size=2)), draw(st.text(max_size=12)): body}
+    return body
+
+
+@given(bodies())
+def test_no_canary_survives(body: Any) -> None:
+    assert CANARY not in repr(redact(body))
+
+
+@given(bodies(), st.booleans())
+def test_no_canary_survives_in_the_text_of_an_answer(body: Any, ascii_only: bool) -> None:
+    try:
+        text = json.dumps(body, ensure_ascii=ascii_only).encode()
+        redacted = redact_json(text)
+    except ValueError:  # lone surrogates are not JSON for us
+        return
+    assert CANARY not in redact_bytes(orjson.dumps(redacted)).decode()
+
+
+@given(values)
+def test_the_quick_way_for_answers_gives_the_same(value: Any) -> None:
+    try:
+        text = orjson.dumps(value)
+    except TypeError:  # integers beyond 64 bits
+        return
+    assert redact_json(text) == redact(orjson.loads(text))
+
+
+def test_what_is_not_secret_is_kept() -> None:
+    body = {
+        "name": "my box",
+        "memory_limit": "4g",
+        "expires_after": {"anchor": "last_active_at", "minutes": 20},
+        "file_ids": ["file-1"],
+        "max_tokens": 5,
+        "key_alias": "alice",
+        "flag": True,
+        "nothing": None,
+        "ratio": 0.5,
+    }
+    assert redact(body) == body
+
+
+def test_domain_secrets_keep_their_domain_and_name() -> None:
+    policy = {"type": "allowlist", "domain_secrets": [{"domain": "a.com", "name": "TOKEN", "value": CANARY}]}
+    assert redact({"network_policy": policy}) == {
+        "network_policy": {
+            "type": "allowlist",
+            "domain_secrets": [{"domain": "a.com", "name": "TOKEN", "value": REDACTED}],
+        }
+    }
+
+
+@pytest.mark.parametrize("size", [0, 10, 3_000, 2_000_000])
+def test_an_inline_skill_is_its_decoded_size_and_hash(size: int) -> None:
+    archive = bytes(range(256)) * (size // 256 + 1)
+    archive = archive[:size]
+    body = {"skills": [{"source": {"data": base64.b64encode(archive).decode()}}]}
+    assert redact(body)["skills"][0]["source"]["data"] == {
+        "bytes": size,
+        "sha256": hashlib.sha256(archive).hexdigest(),
+    }
+
+
+def test_an_inline_skill_that_is_not_base64_is_the_size_and_hash_of_its_text() -> None:
+    shown = redact({"skills": [{"source": {"data": "not base64 \ud800"}}]})["skills"][0]["source"]["data"]
+    assert shown["chars"] == 12
+    assert len(shown["sha256"]) == 64
+
+
+def test_a_long_string_is_its_size_and_hash() -> None:
+    text = "x" * (MAX_STRING_CHARS + 1)
+    assert redact({"a": text}) == {"a": {"chars": len(text), "sha256": hashlib.sha256(text.encode()).hexdigest()}}
+    assert redact({"a": text[:-1]}) == {"a": text[:-1]}
+
+
+def test_depth_is_bounded() -> None:
+    nested: Any = []
+    for _ in range(10_000):
+        nested = [nested]
+    assert TRUNCATED in repr(redact(nested))
+    assert len(repr(redact(nested))) < 200
+
+
+@pytest.mark.parametrize(
+    "wide",
+    [
+        [[] for _ in range(300_000)],
+        [0] * 300_000,
+        ["ab"] * 300_000,
+        {str(i): {} for i in range(300_000)},
+        {str(i): "x" * 5000 for i in range(1000)},
+    ],
+    ids=["lists", "numbers", "strings", "names", "digests"],
+)
+def test_size_and_time_are_bounded(wide: Any) -> None:
+    started_at = time.perf_counter()
+    text = repr(redact(wide, max_chars=4096))
+    assert TRUNCATED in text
+    assert len(text) < 20_000
+    assert time.perf_counter() - started_at < 0.2
+
+
+@pytest.mark.parametrize(
+    "value", [10**400, -(10**400), 2**64, float("inf"), b"bytes", object(), {1: 2}, {None: "x"}, "\ud800", (1, 2)]
+)
+def test_any_value_is_taken_and_can_be_logged(value: Any) -> None:
+    json.dumps(redact({"a": value}))
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("sk-1234", "sk-[redacted]"),
+        ("Bearer sk-qm-0123abcd-s3cr_t, and more", "Bearer sk-[redacted], and more"),
+        ("line\nsk-abcdef", "line\nsk-[redacted]"),
+        ('{"a":"x\\nsk-abcdef"}', '{"a":"x\\nsk-[redacted]"}'),
+        ("\\u001bsk-abcdef", "\\u001bsk-[redacted]"),
+        ("task-12345 disk-image risk-averse", "task-12345 disk-image risk-averse"),
+        ("sk-", "sk-"),
+        ("sk-[redacted]", "sk-[redacted]"),
+    ],
+)
+def test_what_looks_like_a_key_is_masked(text: str, masked: str) -> None:
+    assert redact_text(text) == masked
+    assert redact_bytes(text.encode()) == masked.encode()
+
+
+def test_keys_in_names_are_masked() -> None:
+    assert redact({"sk-abcdef": 1}) == {"sk-[redacted]": 1}
+
+
+@pytest.mark.parametrize("name", ["key", "key_id", "key_alias", "max_tokens", "token_count", "author", "secretary"])
+def test_names_that_only_sound_like_credentials(name: str) -> None:
+    assert not is_credential_name(name)
