@@ -142,7 +142,9 @@ def test_fields_named_like_a_credential_are_hidden(name: str, secret: object) ->
 
 def test_keys_are_masked_wherever_they_stand() -> None:
     with captured_log() as log:
-        structlog.get_logger().info("hello sk-abcdefgh", a="Bearer sk-qm-12-34", b={"c": ["sk-12345678"]}, d="\nsk-9999")
+        structlog.get_logger().info(
+            "hello sk-abcdefgh", a="Bearer sk-qm-12-34", b={"c": ["sk-12345678"]}, d="\nsk-9999"
+        )
         logging.getLogger("x").warning("key %s", "sk-abcdefgh")
         raw = bytes(log.raw) if flush(5) else b""
     assert raw.count(b"sk-[redacted]") == raw.count(b"sk-") == 5
