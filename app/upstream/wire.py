@@ -9,18 +9,17 @@ import asyncio
 import ssl
 from collections import OrderedDict
 from typing import Final
-from urllib.parse import urlsplit
 
 from app.domain.errors import FaultKind, UpstreamFault
 from app.domain.ports import OutgoingBody, RawHeaders, Timeouts
 from app.upstream.faults import connect_fault
+from app.upstream.origin import Origin
 from app.upstream.streams import close_stream
+from app.upstream.tls import Trust
 from app.upstream.wire_connection import StaleConnection, WireConnection
 from app.upstream.wire_reply import WireReply
-from app.upstream.wire_request import WireRequest, encode_request
+from app.upstream.wire_request import REPEATABLE, WireRequest, encode_request
 
-REPEATABLE: Final = frozenset((b"GET", b"HEAD", b"DELETE", b"OPTIONS"))
-"""Methods that are sent once more where a kept connection turns out to be closed."""
 FRESH_SECONDS: Final = 1.0
 """Any other request takes a kept connection only when it was idle for less: a lost race could not be repaired."""
 
@@ -47,10 +46,10 @@ class WireUpstream:
     ) -> None:
         if max_connections < 1:
             raise ValueError("max_connections must be at least 1")
-        self._secure, self._hostname, self._port, self._host = parse_origin(origin)
+        self._origin = Origin.parse(origin)
         self._timeouts = timeouts
         self._max_connections = max_connections
-        self._ssl_context = ssl_context
+        self._trust = Trust(ssl_context)
         self._free_slots = max_connections
         self._waiting: OrderedDict[asyncio.Future[None], None] = OrderedDict()
         self._idle: dict[WireConnection, None] = {}  # in the order they became idle
@@ -62,7 +61,7 @@ class WireUpstream:
     async def send(self, method: bytes, target: bytes, headers: RawHeaders, body: OutgoingBody = None) -> WireReply:
         """See `Upstream.send`. Raises ValueError for a head that could be read as another: see `check_head`."""
         try:
-            request = encode_request(method, target, headers, body, self._host)
+            request = encode_request(method, target, headers, body, self._origin.host)
             repeatable = request.stream is None and method in REPEATABLE
             connection = await self._lease(self._timeouts.keepalive_seconds if repeatable else FRESH_SECONDS)
         except BaseException:
@@ -185,9 +184,9 @@ class WireUpstream:
             async with asyncio.timeout(self._timeouts.connect_seconds):
                 _, connection = await asyncio.get_running_loop().create_connection(
                     lambda: WireConnection(self._timeouts, self),
-                    self._hostname,
-                    self._port,
-                    ssl=await self._tls(),
+                    self._origin.hostname,
+                    self._origin.port,
+                    ssl=await self._trust.context() if self._origin.secure else None,
                 )
         except TimeoutError:
             detail = f"not connected within {self._timeouts.connect_seconds:g} s"
@@ -201,11 +200,6 @@ class WireUpstream:
             connection.abort()
             raise _closed_fault()
         return connection
-
-    async def _tls(self) -> ssl.SSLContext | None:
-        if self._secure and self._ssl_context is None:
-            self._ssl_context = await asyncio.to_thread(ssl.create_default_context)
-        return self._ssl_context if self._secure else None
 
     def _reap_in(self, seconds: float) -> None:
         self._reaper = asyncio.get_running_loop().call_later(seconds, self._reap)
@@ -221,20 +215,6 @@ class WireUpstream:
                 break
             del self._idle[connection]
             connection.abort()
-
-
-def parse_origin(origin: str) -> tuple[bool, str, int, bytes]:
-    """Take an origin apart: (is it TLS, host name, port, Host header). Raises ValueError where it is not an origin."""
-    parts = urlsplit(origin)
-    hostname = parts.hostname
-    if parts.scheme not in ("http", "https") or not hostname or not hostname.isascii():
-        raise ValueError("an origin is http://host[:port] or https://host[:port]")
-    if parts.username is not None or parts.path not in ("", "/") or parts.query or parts.fragment:
-        raise ValueError("an origin has no credentials, path, query or fragment")
-    default_port = 443 if parts.scheme == "https" else 80
-    port = default_port if parts.port is None else parts.port
-    host = f"[{hostname}]" if ":" in hostname else hostname
-    return parts.scheme == "https", hostname, port, (host if port == default_port else f"{host}:{port}").encode()
 
 
 def _closed_fault() -> UpstreamFault:

@@ -12,6 +12,9 @@ from app.domain.ports import OutgoingBody, RawHeaders
 JOINED_BYTES: Final = 64 * 1024
 """A body up to this size is written together with its head."""
 
+REPEATABLE: Final = frozenset((b"GET", b"HEAD", b"DELETE", b"OPTIONS"))
+"""Methods that are sent once more where a kept connection turns out to be closed, unless their body is a stream."""
+
 _NAMES: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]*")
 _TARGET: Final = re.compile(rb"/[\x21-\x7e]*")
 _DIGITS: Final = re.compile(rb"[0-9]{1,18}")
@@ -38,17 +41,25 @@ def encode_request(method: bytes, target: bytes, headers: RawHeaders, body: Outg
     Raises ValueError where the parts could not be told apart again on the other side: see `check_head`.
     """
     length = check_head(method, target, headers, body)
-    block = b"".join([name + b": " + value + b"\r\n" for name, value in headers])
-    start = b"%b %b HTTP/1.1\r\nhost: %b\r\n%b" % (method, target, host, block)
+    lines = [name + b": " + value + b"\r\n" for name, value in headers]
+    framing = framing_header(method, body, length)
+    if framing is not None:
+        lines.append(b"%b: %b\r\n" % framing)
+    head = b"%b %b HTTP/1.1\r\nhost: %b\r\n%b\r\n" % (method, target, host, b"".join(lines))
     if body is None:
-        return WireRequest(method, start + (b"content-length: 0\r\n\r\n" if method == b"POST" else b"\r\n"))
+        return WireRequest(method, head)
+    if not isinstance(body, bytes):
+        return WireRequest(method, head, stream=body, stream_bytes=length)
+    return WireRequest(method, head + body) if len(body) <= JOINED_BYTES else WireRequest(method, head, body)
+
+
+def framing_header(method: bytes, body: OutgoingBody, length: int | None) -> tuple[bytes, bytes] | None:
+    """The header that the adapter adds to say where the body ends. `length` is what `check_head` returned."""
+    if body is None:
+        return (b"content-length", b"0") if method == b"POST" else None
     if isinstance(body, bytes):
-        head = b"%bcontent-length: %d\r\n\r\n" % (start, len(body))
-        if len(body) <= JOINED_BYTES:
-            return WireRequest(method, head + body)
-        return WireRequest(method, head, body)
-    framing = b"transfer-encoding: chunked\r\n\r\n" if length is None else b"\r\n"
-    return WireRequest(method, start + framing, stream=body, stream_bytes=length)
+        return (b"content-length", b"%d" % len(body))
+    return (b"transfer-encoding", b"chunked") if length is None else None
 
 
 def check_head(method: bytes, target: bytes, headers: RawHeaders, body: OutgoingBody) -> int | None:

@@ -122,6 +122,8 @@ class ResponseParser:
             if self._head_bytes - excess > MAX_HEAD_BYTES:
                 raise ProtocolBroken(f"the head of the response is larger than {MAX_HEAD_BYTES} bytes")
             if end == 3:
+                if data.find(b"\n\n", searched) >= 0:
+                    raise ProtocolBroken("the head of the response ends in bare line feeds")
                 self._head = data
                 return b""
             self._head = b""
