@@ -102,8 +102,10 @@ class ClientUpstream:
         self, attempt: _Attempt, method: bytes, target: bytes, headers: RawHeaders, stream: _OutgoingStream
     ) -> UpstreamReply:
         transport = await self._connected_transport()
-        extensions = attempt.extensions() | {"target": target}
-        request = httpx.Request(method.decode(), self._url, headers=headers, stream=stream, extensions=extensions)
+        request = httpx.Request(
+            method.decode(), self._url, headers=headers, stream=stream, extensions=attempt.extensions()
+        )
+        request.url = _ExactURL(self._url, target)
         try:
             response = await transport.handle_async_request(request)
         except httpx.TransportError as error:
@@ -163,6 +165,19 @@ class ClientReply:
         if not self._ended and self._error is None:
             self._error = UpstreamFault(FaultKind.UNREACHABLE, "the reply was closed", request_sent=True)
         await self._response.aclose()
+
+
+class _ExactURL(httpx.URL):
+    """A URL whose path and query go out as they are, where httpx would resolve dots and quote."""
+
+    def __init__(self, origin: httpx.URL, target: bytes) -> None:
+        super().__init__(origin)
+        self._target = target
+
+    @property
+    def raw_path(self) -> bytes:
+        """The target."""
+        return self._target
 
 
 class _OutgoingStream(httpx.AsyncByteStream):

@@ -21,7 +21,7 @@ def _describe(error: BaseException) -> str:
         reason = "it is for another host" if error.verify_code in _OTHER_HOST else error.verify_message
         return f"TLS certificate not accepted: {reason}"
     if isinstance(error, ssl.SSLError):
-        return f"TLS handshake failed: {error.reason or 'broken off'}"
+        return f"TLS handshake failed: {getattr(error, 'reason', None) or 'broken off'}"
     if isinstance(error, socket.gaierror):
         return "name not resolved"
     if isinstance(error, OSError) and error.errno is not None:

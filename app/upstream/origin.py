@@ -20,7 +20,13 @@ class Origin:
         """Read `http://host[:port]` or `https://host[:port]`. Raises ValueError for anything else."""
         parts = urlsplit(text)
         hostname = parts.hostname
-        if parts.scheme not in ("http", "https") or not hostname or not text.isascii() or not text.isprintable():
+        if (
+            parts.scheme not in ("http", "https")
+            or not hostname
+            or not text.isascii()
+            or not text.isprintable()
+            or " " in text
+        ):
             raise ValueError("an origin is http://host[:port] or https://host[:port]")
         if parts.username is not None or parts.path not in ("", "/") or parts.query or parts.fragment:
             raise ValueError("an origin has no credentials, path, query or fragment")
