@@ -87,7 +87,7 @@ async def create_app(
             authenticator,
             Settler(metrics, hooks, tasks),
             [
-                key_routes(KeyAdministration(store, authenticator)),
+                key_routes(KeyAdministration(store, authenticator.forget)),
                 health_routes(database_answers, metrics.render),
             ],
             VERSION,

@@ -15,7 +15,7 @@ from app.api.auth import VirtualKeyAuth
 from app.api.declare import ENDPOINTS
 from app.api.dispatch import DataPlane
 from app.api.errors import rendered
-from app.api.middleware import Exchanges
+from app.api.middleware import Exchanges, bug
 from app.domain.errors import ErrorCode, GatewayError
 from app.domain.exchange import Exchange
 from app.gateway.authenticate import Authenticator
@@ -36,14 +36,15 @@ def build_edge(
         framework.include_router(router)
     framework.add_exception_handler(GatewayError, _answer)
     framework.add_exception_handler(HTTPException, _answer)
+    framework.add_exception_handler(Exception, _answer)
     return Exchanges(VirtualKeyAuth(DataPlane(framework, gateway, ENDPOINTS), authenticator), settler)
 
 
 async def _answer(request: Request, error: Exception) -> Response:
     """What routes and the framework itself raise, in the one shape of `app.api.errors`."""
-    if not isinstance(error, GatewayError):
-        error = _translated(request, error)
     exchange: Exchange = request.scope["state"]["exchange"]
+    if not isinstance(error, GatewayError):
+        error = _translated(request, exchange, error)
     exchange.error_code = error.code.value
     status, headers, body = rendered(error)
     response = Response(body, status)
@@ -51,7 +52,7 @@ async def _answer(request: Request, error: Exception) -> Response:
     return response
 
 
-def _translated(request: Request, error: Exception) -> GatewayError:
+def _translated(request: Request, exchange: Exchange, error: Exception) -> GatewayError:
     """The framework's own refusals: no such path, no such method."""
     if isinstance(error, HTTPException) and error.status_code == 405:
         allow = tuple(
@@ -59,6 +60,5 @@ def _translated(request: Request, error: Exception) -> GatewayError:
         )
         return GatewayError(ErrorCode.METHOD_NOT_ALLOWED, f"{request.method} is not allowed here.", allow=allow)
     if isinstance(error, HTTPException) and error.status_code == 404:
-        exchange: Exchange = request.scope["state"]["exchange"]
         return GatewayError(ErrorCode.ROUTE_NOT_FOUND, f"Invalid URL ({request.method} {exchange.path[:256]}).")
-    raise error
+    return bug(exchange)

@@ -58,20 +58,21 @@ class Exchanges:
             self._settler.settle(exchange)
 
     async def _answer(self, exchange: Exchange, error: GatewayError, marked: _Marked) -> None:
-        if marked.started:
+        if not marked.started:
+            await send_error(exchange, error, marked.send)
+        elif not marked.finished:
             exchange.outcome = Outcome.CUT_OFF
             exchange.error_code = error.code.value
-        else:
-            await send_error(exchange, error, marked.send)
 
 
 class _Marked:
     """A send channel that adds the headers every answer has, and counts."""
 
-    __slots__ = ("_exchange", "_send", "started")
+    __slots__ = ("_exchange", "_send", "finished", "started")
 
     def __init__(self, exchange: Exchange, send: Send) -> None:
         self.started = False
+        self.finished = False
         self._exchange = exchange
         self._send = send
 
@@ -85,11 +86,13 @@ class _Marked:
                 _NOSNIFF,
             ]
         else:
+            self.finished = not message.get("more_body", False)
             self._exchange.bytes_out += len(message.get("body", b""))
         await self._send(message)
 
 
-def _bug(exchange: Exchange) -> GatewayError:
+def bug(exchange: Exchange) -> GatewayError:
+    """What a client is told of a fault in the gateway."""
     return GatewayError(
         ErrorCode.INTERNAL_ERROR, f"The gateway failed; its log says why, under {exchange.request_id}."
     )

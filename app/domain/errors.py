@@ -60,8 +60,6 @@ class ErrorCode(StrEnum):
     """The deployment's answer is not valid HTTP."""
     UPSTREAM_TIMEOUT = "upstream_timeout"
     """The deployment took longer than the configured time."""
-    SHUTTING_DOWN = "shutting_down"
-    """This process is draining and takes no new work."""
     STORE_UNAVAILABLE = "store_unavailable"
     """The database did not answer."""
     INTERNAL_ERROR = "internal_error"

@@ -28,23 +28,23 @@ Addition = Callable[[dict[str, Any]], str]
 
 
 def members(text: bytes) -> Iterator[tuple[str, int, int]]:
-    """The members of the outermost object: key, where the member starts, where it ends (a comma or the last brace)."""
-    depth = 0
+    """The members of the outermost object: key, and where the member's text, spaces and all, starts and ends."""
+    depth = start = 0
     key: str | None = None
-    start = 0
     expect_key = False
     for token in _TOKENS.finditer(text):
         symbol = text[token.start() : token.start() + 1]
         if symbol == b'"':
             if expect_key:
-                key, start, expect_key = orjson.loads(token[0]), token.start(), False
+                key, expect_key = orjson.loads(token[0]), False
         elif symbol in b"{[":
             depth += 1
-            expect_key = depth == 1
+            if depth == 1:
+                start, expect_key = token.end(), True
         elif depth == 1:
             if key is not None:
                 yield key, start, token.start()
-            key, expect_key = None, symbol == b","
+            key, start, expect_key = None, token.end(), symbol == b","
             depth -= symbol != b","
         elif symbol in b"}]":
             depth -= 1

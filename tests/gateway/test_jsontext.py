@@ -33,7 +33,7 @@ def test_taking_a_member_out_is_what_a_parser_would_say(
 
 def test_what_stays_keeps_its_bytes() -> None:
     text = b'{ "n": 1e400, "big": 123456789012345678901234567890, "custom_llm_provider" : "x", "n": 1.50 }'
-    assert jsontext.without_member(text, NAME) == (b'{"n": 1e400,"big": 123456789012345678901234567890,"n": 1.50 }')
+    assert jsontext.without_member(text, NAME) == (b'{ "n": 1e400, "big": 123456789012345678901234567890, "n": 1.50 }')
 
 
 def test_every_member_of_the_name_goes_also_when_it_is_written_with_escapes() -> None:
