@@ -19,7 +19,8 @@ async def test_drain_waits_for_tasks_and_for_those_they_spawn() -> None:
         ended.append("first")
 
     async def second() -> None:
-        await asyncio.sleep(0)
+        for _ in range(10):
+            await asyncio.sleep(0)
         ended.append("second")
 
     tasks.spawn(first(), "first")
@@ -71,8 +72,8 @@ async def test_drain_cancels_what_takes_too_long_and_says_so() -> None:
         tasks = Tasks()
         tasks.spawn(endless(), "endless")
         await tasks.drain(0.01)
-        (event,) = log.events("tasks_cancelled")
-        assert log.events("task_failed") == []
+        (event,) = log.events()
+    assert event["event"] == "tasks_cancelled"
     assert event["tasks"] == ["endless"]
     assert cancelled.is_set()
     assert len(tasks) == 0

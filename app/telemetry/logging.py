@@ -35,7 +35,6 @@ Format = Literal["json", "console"]
 
 MAX_FIELD_CHARS: Final = 32 * 1024
 """A longer string (a traceback, say) loses its middle."""
-MAX_TRACEBACK_FRAMES: Final = 60
 
 _STDOUT_FD: Final = 1
 _QUIET: Final = ("sqlalchemy", "aiosqlite", "httpx", "httpcore", "asyncio", "alembic")
@@ -199,7 +198,7 @@ def _finished(event: Event) -> dict[str, Any]:
             fields[name] = value if type(value) in _AS_THEY_ARE else _shown(value)
     fields["timestamp"] = _rfc3339(event["timestamp"])
     if exception is not None:
-        fields["exception"] = _cut(_traceback(exception))
+        fields["exception"] = _cut("".join(traceback.format_exception(exception)).rstrip())
     return fields
 
 
@@ -223,13 +222,6 @@ def _cut(text: str) -> str:
         return text
     half = MAX_FIELD_CHARS // 2
     return f"{text[:half]}\n… {len(text) - 2 * half} characters …\n{text[-half:]}"
-
-
-def _traceback(exception: BaseException) -> str:
-    try:
-        return "".join(traceback.format_exception(exception, limit=-MAX_TRACEBACK_FRAMES)).rstrip()
-    except Exception:  # its own __str__ failed, say
-        return f"[{type(exception).__name__}]"
 
 
 def _rfc3339(unix_seconds: float) -> str:

@@ -45,8 +45,8 @@ class Later:
 class LineWriter:
     """A queue of events, bounded by what they weigh, and the thread that drains it.
 
-    `render` turns an event into a line, in the thread; it must not raise. Events that find the queue full are dropped
-    and counted, and once lines can be written again one of them says how many were lost.
+    `render` turns an event into a line, in the thread. Events that find the queue full, or cannot be rendered, are
+    dropped and counted, and once lines can be written again one of them says how many were lost.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class LineWriter:
 
     @property
     def dropped(self) -> int:
-        """How many lines were lost so far: to a full queue, or to a sink that failed."""
+        """How many lines were lost so far: to a full queue, a failing sink, or because they could not be rendered."""
         return self._dropped
 
     def put(self, event: Event) -> bool:
@@ -120,7 +120,7 @@ class LineWriter:
                 lines, chunk_bytes, weight = [], 0, 0
                 item.set()
             else:
-                lines.append(self._render(item[0]))
+                lines.append(self._rendered(item[0]))
                 chunk_bytes += len(lines[-1])
                 weight += item[1]
             if chunk_bytes >= MAX_CHUNK_BYTES:
@@ -131,6 +131,14 @@ class LineWriter:
                 rest_at = time.monotonic() + WORK_SECONDS
             item = self._next()
         self._write(lines, weight)
+
+    def _rendered(self, event: Event) -> bytes:
+        try:
+            return self._render(event)
+        except Exception:  # the thread must live on
+            with self._lock:
+                self._dropped += 1
+            return b""
 
     def _next(self) -> tuple[Event, int] | threading.Event | None:
         with contextlib.suppress(queue.Empty):
@@ -145,7 +153,7 @@ class LineWriter:
         with self._lock:
             self._pending_bytes -= weight
             lost = self._dropped - self._dropped_told
-        if lost and self._sent(self._render(_lost(lost))):
+        if lost and self._sent(self._rendered(_lost(lost))):
             self._dropped_told += lost
 
     def _sent(self, data: bytes) -> bool:

@@ -201,6 +201,7 @@ def test_configuring_again_moves_everything_to_the_new_stream() -> None:
             logging.getLogger("x").warning("b")
             assert [event["event"] for event in second.events()] == ["a", "b"]
         assert first.raw == b""
+        assert not [handler for handler in logging.getLogger().handlers if type(handler).__module__.startswith("app.")]
 
 
 def test_flush_and_the_count_of_lost_lines_need_no_configuration() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.telemetry.redaction import (
@@ -79,11 +79,13 @@ def bodies(draw: st.DrawFn) -> Any:
     return body
 
 
+@settings(deadline=None)
 @given(bodies())
 def test_no_canary_survives(body: Any) -> None:
     assert CANARY not in repr(redact(body))
 
 
+@settings(deadline=None)
 @given(bodies(), st.booleans())
 def test_no_canary_survives_in_the_text_of_an_answer(body: Any, ascii_only: bool) -> None:
     try:
@@ -94,6 +96,18 @@ def test_no_canary_survives_in_the_text_of_an_answer(body: Any, ascii_only: bool
     assert CANARY not in redact_bytes(orjson.dumps(redacted)).decode()
 
 
+@pytest.mark.parametrize("name", ["token", "Bearer", "credential", "secret", "auth", "cookie", "api-key", "passwd"])
+def test_names_that_a_quick_look_finds(name: str) -> None:
+    assert redact_json(f'{{"{name}":"{CANARY}"}}'.encode()) == {name: REDACTED}
+    assert redact_json(b'{"a":"sk-abcdef"}') == {"a": "sk-[redacted]"}
+
+
+@pytest.mark.parametrize("name", ["pass\\u0077ord", "\u017fecret", "to\u212aen", "API_KEY", "skills\\u0020token"])
+def test_names_that_hide_from_a_quick_look(name: str) -> None:
+    assert redact_json(f'{{"{name}":"{CANARY}"}}'.encode()).popitem()[1] == REDACTED
+
+
+@settings(deadline=None)
 @given(values)
 def test_the_quick_way_for_answers_gives_the_same(value: Any) -> None:
     try:
@@ -201,6 +215,15 @@ def test_any_value_is_taken_and_can_be_logged(value: Any) -> None:
 def test_what_looks_like_a_key_is_masked(text: str, masked: str) -> None:
     assert redact_text(text) == masked
     assert redact_bytes(text.encode()) == masked.encode()
+
+
+def test_an_integer_of_many_digits_is_cut_off() -> None:
+    assert redact([2**63 - 1, 10**400]) == [2**63 - 1, TRUNCATED]
+
+
+@pytest.mark.parametrize("name", ["api_key", "Authorization", "X-Api-Key", "clientSecret", "db.password", "AUTH"])
+def test_names_of_credentials(name: str) -> None:
+    assert is_credential_name(name)
 
 
 def test_keys_in_names_are_masked() -> None:

@@ -131,6 +131,17 @@ def test_a_reader_that_has_gone_costs_lines_and_nothing_else() -> None:
         writer.close(5)
 
 
+def test_a_line_that_cannot_be_rendered_is_lost_alone() -> None:
+    gate = Gate()
+    gate.opened.set()
+    with writer_into(gate) as writer:
+        writer.put({"a": Later(lambda: 1 // 0, 0)})
+        writer.put({"a": "next"})
+        assert writer.flush(5)
+        assert gate.lines()[0] == "['next']"
+        assert writer.dropped == 1
+
+
 def test_short_writes_and_a_sink_that_is_not_ready() -> None:
     class Reluctant(Gate):
         turns = 0
