@@ -1,0 +1,107 @@
+"""The `/key` routes: thin, and every refusal a GatewayError."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Depends, Request
+from pydantic import BaseModel
+
+from app.api.admin.access import require_admin
+from app.api.admin.administration import KeyAdministration
+from app.api.admin.models import (
+    DeletedKeys,
+    DeleteKeys,
+    GeneratedKey,
+    GenerateKey,
+    KeyInfo,
+    KeyPage,
+    KeyView,
+    ListKeys,
+    NamedKey,
+    RegenerateKey,
+    UpdateKey,
+)
+from app.api.admin.validation import checked, from_json, from_query
+from app.domain.errors import ErrorCode, GatewayError
+
+
+def key_routes(keys: KeyAdministration) -> APIRouter:
+    """The routes that make, change, show and remove virtual keys. Each needs `request.state.principal`."""
+    router = APIRouter(prefix="/key", tags=["keys"], dependencies=[Depends(require_admin)])
+    _add_changes(router, keys)
+    _add_regeneration(router, keys)
+    _add_views(router, keys)
+    return router
+
+
+def _add_changes(router: APIRouter, keys: KeyAdministration) -> None:
+    @router.post("/generate", openapi_extra=_body(GenerateKey), summary="Make a key")
+    async def generate(request: Request) -> GeneratedKey:
+        return await keys.generate(from_json(GenerateKey, await request.body()))
+
+    @router.post("/update", openapi_extra=_body(UpdateKey), summary="Change a key")
+    async def update(request: Request) -> KeyView:
+        return await keys.update(from_json(UpdateKey, await request.body()))
+
+    @router.post("/block", openapi_extra=_body(NamedKey), summary="Refuse a key from now on")
+    async def block(request: Request) -> KeyView:
+        return await keys.set_blocked(from_json(NamedKey, await request.body()).key, True)
+
+    @router.post("/unblock", openapi_extra=_body(NamedKey), summary="Take a blocked key again")
+    async def unblock(request: Request) -> KeyView:
+        return await keys.set_blocked(from_json(NamedKey, await request.body()).key, False)
+
+    @router.post("/delete", openapi_extra=_body(DeleteKeys), summary="Remove keys")
+    async def delete(request: Request) -> DeletedKeys:
+        return await keys.delete(from_json(DeleteKeys, await request.body()))
+
+
+def _add_regeneration(router: APIRouter, keys: KeyAdministration) -> None:
+    @router.post("/regenerate", openapi_extra=_body(RegenerateKey), summary="Give a key a new secret")
+    async def regenerate(request: Request) -> GeneratedKey:
+        wanted = from_json(RegenerateKey, await request.body())
+        if wanted.key is None:
+            raise GatewayError(ErrorCode.MISSING_REQUIRED_PARAMETER, "Missing required parameter: 'key'.", param="key")
+        return await keys.regenerate(wanted.key, wanted)
+
+    in_path = [{"name": "key", "in": "path", "required": True, "schema": {"type": "string"}}]
+
+    @router.post(
+        "/{key}/regenerate",
+        openapi_extra={**_body(RegenerateKey), "parameters": in_path},
+        summary="Give the named key a new secret",
+    )
+    async def regenerate_named(request: Request) -> GeneratedKey:
+        wanted = from_json(RegenerateKey, await request.body())
+        named = checked(NamedKey, {"key": request.path_params["key"]}).key
+        if wanted.key not in {None, named}:
+            raise GatewayError(ErrorCode.INVALID_VALUE, "The path and the body name different keys.", param="key")
+        return await keys.regenerate(named, wanted)
+
+
+def _add_views(router: APIRouter, keys: KeyAdministration) -> None:
+    @router.get("/info", openapi_extra=_query(NamedKey), summary="Show a key")
+    async def info(request: Request) -> KeyInfo:
+        return await keys.info(from_query(NamedKey, request.query_params.multi_items()).key)
+
+    @router.get("/list", openapi_extra=_query(ListKeys), summary="Show keys, newest first")
+    async def page(request: Request) -> KeyPage:
+        return await keys.page(from_query(ListKeys, request.query_params.multi_items()))
+
+
+def _body(model: type[BaseModel]) -> dict[str, Any]:
+    """A request body for the API's description; the route itself checks it, so that it answers in our own words."""
+    return {"requestBody": {"content": {"application/json": {"schema": model.model_json_schema()}}}}
+
+
+def _query(model: type[BaseModel]) -> dict[str, Any]:
+    """Query parameters for the API's description."""
+    schema = model.model_json_schema()
+    required = schema.get("required", ())
+    return {
+        "parameters": [
+            {"name": name, "in": "query", "required": name in required, "schema": field}
+            for name, field in schema["properties"].items()
+        ]
+    }

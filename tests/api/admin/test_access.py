@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import pytest
+
+from app.domain.identity import Principal
+from tests.api.admin.hosting import Admin, Refused
+from tests.storage.keys import virtual_key
+
+
+@pytest.mark.parametrize("key", [virtual_key(), virtual_key(alias="master", user_id="master")])
+async def test_a_virtual_key_may_not_use_the_admin_routes(admin: Admin, key: object) -> None:
+    made = await admin.post("/key/generate", {"key_alias": "prod"})
+    admin.posing.principal = Principal.of(key)  # type: ignore[arg-type]
+    routes = [
+        ("post", "/key/generate"),
+        ("post", "/key/update"),
+        ("post", "/key/block"),
+        ("post", "/key/unblock"),
+        ("post", "/key/delete"),
+        ("post", "/key/regenerate"),
+        ("post", "/key/prod/regenerate"),
+        ("get", "/key/info"),
+        ("get", "/key/list"),
+    ]
+    for method, path in routes:
+        with pytest.raises(Refused) as refused:
+            await getattr(admin, method)(path)
+        assert (refused.value.status, refused.value.code) == (403, "operation_not_allowed"), path
+    assert await admin.works(made["key"])
+
+
+async def test_every_route_was_tried(admin: Admin) -> None:
+    document = (await admin.client.get("/openapi.json")).json()
+    assert sorted(document["paths"]) == [
+        "/key/block",
+        "/key/delete",
+        "/key/generate",
+        "/key/info",
+        "/key/list",
+        "/key/regenerate",
+        "/key/unblock",
+        "/key/update",
+        "/key/{key}/regenerate",
+    ]
