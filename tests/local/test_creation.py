@@ -3,11 +3,12 @@ from __future__ import annotations
 import base64
 import io
 import zipfile
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.local.hosting import Provider
+from tests.local.hosting import Provider, hosted
 
 
 def archive() -> str:
@@ -75,6 +76,7 @@ def allowlist(**fields: object) -> dict[str, object]:
         ({"skills": [{"type": "inline", "description": ""}]}, "missing_required_parameter", "skills[0].name"),
         ({"skills": [inline_skill(media_type="text/plain")]}, "invalid_value", "skills[0].source.media_type"),
         ({"skills": [inline_skill(data="%%%")]}, "invalid_value", "skills[0].source.data"),
+        ({"skills": [inline_skill(data=f"!{archive()}")]}, "invalid_value", "skills[0].source.data"),
         ({"skills": [inline_skill(data="AAAA")]}, "invalid_value", "skills[0].source.data"),
         ({"file_ids": "file-1"}, "invalid_type", "file_ids"),
         ({"file_ids": [1]}, "invalid_type", "file_ids[0]"),
@@ -168,6 +170,13 @@ def test_file_ids_are_copied_in(provider: Provider) -> None:
     ]
     content = provider.sdk.containers.files.content.retrieve(files[1].id, container_id=container_id)
     assert content.read() == b"two!"
+
+
+def test_half_a_body_makes_no_container(tmp_path: Path) -> None:
+    with hosted(tmp_path) as provider, provider.connect() as connection:
+        connection.sendall(b'POST /v1/containers HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\n{"name": "n"}')
+    with hosted(tmp_path) as provider:
+        assert provider.sdk.containers.list().data == []
 
 
 def test_an_unknown_file_makes_no_container(provider: Provider) -> None:

@@ -89,9 +89,11 @@ def test_a_file_past_the_limit_is_refused_on_the_way(tmp_path: Path) -> None:
         assert len(provider.blobs) == 1
 
 
-def test_a_reference_past_the_limit_is_refused(provider: Provider) -> None:
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_reference_past_the_limit_is_refused(provider: Provider, chunked: bool) -> None:
     url = f"/v1/containers/{provider.container()}/files"
-    reply = provider.http.post(url, json={"file_id": "f" * 70_000})
+    content = b'{"file_id": "%s"}' % (b"f" * 70_000)
+    reply = provider.http.post(url, content=iter([content]) if chunked else content)
     assert (reply.status_code, reply.json()["error"]["code"]) == (413, "request_too_large")
 
 
@@ -110,7 +112,7 @@ def test_a_reference_past_the_limit_is_refused(provider: Provider) -> None:
 def test_a_name_never_shapes_a_path_on_disk(provider: Provider, filename: str, kept: str) -> None:
     container_id = provider.container()
     file = provider.sdk.containers.files.create(container_id, file=(filename, b"x"))
-    assert re.fullmatch(r"/mnt/data/[0-9a-f]{32}-", file.path.removesuffix(kept))
+    assert re.fullmatch(r"/mnt/data/[0-9a-f]{32}-" + re.escape(kept), file.path)
     everything = {path.name for path in provider.data_dir.rglob("*") if path.is_file()}
     allowed = {"lock", "records.db", "records.db-wal", "records.db-shm"}
     assert all(re.fullmatch(r"[0-9a-f]{32}", name) for name in everything - allowed)

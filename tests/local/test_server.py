@@ -6,6 +6,7 @@ import socket
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from app.local.data_folder import DataFolder
@@ -75,6 +76,23 @@ async def test_a_stuck_upload_is_cut_off_and_leaves_nothing(tmp_path: Path) -> N
     await writer.drain()
     await asyncio.wait_for(server.stop(), 10)
     assert list((tmp_path / "blobs").iterdir()) == []
+    assert len(asyncio.all_tasks()) == 1
+    writer.close()
+
+
+async def test_a_stuck_download_is_cut_off(tmp_path: Path) -> None:
+    server = LocalServer(tmp_path, drain_seconds=0)
+    url = httpx.URL(await server.start())
+    async with httpx.AsyncClient(base_url=url) as client:
+        container_id = (await client.post("/containers", json={"name": "n"})).json()["id"]
+        path = f"/containers/{container_id}/files"
+        file_id = (await client.post(path, files={"file": ("a", b"x" * 20_000_000)})).json()["id"]
+    reader, writer = await asyncio.open_connection(url.host, url.port, limit=1000)
+    writer.write(f"GET /v1{path}/{file_id}/content HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    await reader.readuntil(b"\r\n\r\n")
+    await asyncio.wait_for(server.stop(), 10)
+    open_ports = {socket.laddr.port for socket in psutil.Process().net_connections() if socket.status != "TIME_WAIT"}
+    assert url.port not in open_ports
     assert len(asyncio.all_tasks()) == 1
     writer.close()
 
