@@ -16,7 +16,7 @@ from app.domain.errors import ErrorCode, GatewayError
 from app.domain.exchange import Exchange, Outcome
 from app.domain.ids import decode_id
 from app.gateway.pipeline import Gateway
-from quaymaster.operations import Operation, Route, route
+from quaymaster.operations import Operation, Route
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -42,27 +42,26 @@ class DataPlane:
             await self.app(scope, receive, send)
             return
         exchange: Exchange = scope["state"]["exchange"]
-        found = route(exchange.path)
+        found: Route | None = scope["state"]["route"]
         if found is None:
             await self.app(scope, limited(exchange, receive), send)
             return
-        endpoint = self._endpoints[name_operation(exchange, found)]
+        endpoint = self._endpoints[identified(exchange, found)]
         scope["state"]["gateway"] = self._gateway
         with DisconnectWatch(exchange, receive):
             response = await endpoint(Request(scope, receive, send))
             await response(scope, receive, send)
 
 
-def name_operation(exchange: Exchange, found: Route) -> Operation:
-    """Fill in operation and ids. Raises GatewayError."""
-    operation = found.methods.get(exchange.method)
+def identified(exchange: Exchange, found: Route) -> Operation:
+    """The exchange's operation, with the ids filled in. Raises GatewayError where there is none, or an id cannot be."""
+    operation = exchange.operation
     if operation is None:
         raise GatewayError(
             ErrorCode.METHOD_NOT_ALLOWED,
             f"{exchange.method} is not allowed here.",
             allow=tuple(sorted(found.methods)),
         )
-    exchange.operation = operation
     if found.container_id is not None:
         exchange.container_id = decode_id(found.container_id)
         if exchange.container_id is None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import MutableMapping
+from random import Random, SystemRandom
 from typing import Any, Final
 
 import structlog
@@ -15,15 +15,21 @@ from app.api.responses import send_error
 from app.domain.errors import ClientGone, ErrorCode, GatewayError
 from app.domain.exchange import Exchange, Outcome
 from app.gateway.settle import Settler
+from quaymaster.operations import route
 
 log = structlog.get_logger("app.api")
 
 MAX_ADMIN_BODY_BYTES: Final = 1024 * 1024
+# Request ids are names and no secrets; asking the kernel for each costs ten times as much.
+_random_bits: Final = Random(SystemRandom().getrandbits(256)).getrandbits
 _NOSNIFF: Final = (b"x-content-type-options", b"nosniff")
 
 
 class Exchanges:
-    """Opens an exchange (`scope["state"]["exchange"]`), names it in `x-request-id`, and settles it in every case."""
+    """Opens an exchange, names it in `x-request-id`, and settles it in every case.
+
+    The layers below find it in `scope["state"]` as `exchange`, beside the `route` its path leads to (or None).
+    """
 
     def __init__(self, app: ASGIApp, settler: Settler) -> None:
         self.app = app
@@ -35,7 +41,10 @@ class Exchanges:
             await self.app(scope, receive, send)
             return
         exchange = open_exchange(scope, receive)
-        scope["state"] = {"exchange": exchange}
+        found = route(exchange.path)
+        if found is not None:  # already here, so that a refusal by a layer below is logged under its operation
+            exchange.operation = found.methods.get(exchange.method)
+        scope["state"] = {"exchange": exchange, "route": found}
         marked = _Marked(exchange, send)
         self._settler.opened(exchange)
         try:
@@ -50,10 +59,7 @@ class Exchanges:
                 raise
         except Exception:
             log.exception("bug", request_id=exchange.request_id, path=exchange.path)
-            error = GatewayError(
-                ErrorCode.INTERNAL_ERROR, f"The gateway failed. Its log knows more: {exchange.request_id}."
-            )
-            await self._answer(exchange, error, marked)
+            await self._answer(exchange, bug(exchange), marked)
         finally:
             self._settler.settle(exchange)
 
@@ -93,16 +99,14 @@ class _Marked:
 
 def bug(exchange: Exchange) -> GatewayError:
     """What a client is told of a fault in the gateway."""
-    return GatewayError(
-        ErrorCode.INTERNAL_ERROR, f"The gateway failed; its log says why, under {exchange.request_id}."
-    )
+    return GatewayError(ErrorCode.INTERNAL_ERROR, f"The gateway failed; its log says why, under {exchange.request_id}.")
 
 
 def open_exchange(scope: Scope, receive: Receive) -> Exchange:
     """The exchange of a request whose head has arrived."""
     headers = scope["headers"]
     return Exchange(
-        request_id="req_" + os.urandom(16).hex(),
+        request_id=f"req_{_random_bits(128):032x}",
         method=scope["method"],
         path=scope["raw_path"].decode("latin-1"),
         headers=headers,
