@@ -21,7 +21,7 @@ log = structlog.get_logger("app.api")
 
 MAX_ADMIN_BODY_BYTES: Final = 1024 * 1024
 # Request ids are names and no secrets; asking the kernel for each costs ten times as much.
-_random_bits: Final = Random(SystemRandom().getrandbits(256)).getrandbits
+_random_bits: Final = Random(SystemRandom().getrandbits(256)).getrandbits  # noqa: S311
 _NOSNIFF: Final = (b"x-content-type-options", b"nosniff")
 
 
