@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
@@ -156,14 +156,10 @@ def _begin_sqlite(connection: Connection) -> None:
 @asynccontextmanager
 async def _transaction(engine: AsyncEngine, *, write: bool) -> AsyncIterator[AsyncConnection]:
     try:
-        async with AsyncExitStack() as stack:
-            try:
-                connection = await stack.enter_async_context(engine.connect())
-            except Exception as error:  # drivers raise their own, sockets theirs: nobody has an answer
-                raise _unavailable(error) from None
+        async with engine.connect() as connection:
             await connection.execution_options(write=write)
-            await stack.enter_async_context(connection.begin())
-            yield connection
+            async with connection.begin():
+                yield connection
     except _OUR_MISTAKES:
         raise
     except (DBAPIError, PoolTimeout, OSError) as error:

@@ -149,3 +149,4 @@ async def test_pages_of_one_user_team_or_alias(store: KeyStore) -> None:
     assert (await store.page(offset=0, limit=1, team_id="sea"))[1] == 2
     assert await store.page(offset=0, limit=10, alias="two") == ([bob], 1)
     assert await store.page(offset=0, limit=10, alias="two", user_id="ann") == ([], 0)
+    assert await store.page(offset=0, limit=10, user_id="") == ([], 0)

@@ -132,6 +132,10 @@ async def test_a_closed_port_is_an_outage_without_address_or_password() -> None:
     await _is_silent_about(f"postgresql://quay:s3cret@127.0.0.1:{port}/quay", "s3cret", str(port), "127.0.0.1")
 
 
+async def test_a_host_without_an_address_is_an_outage() -> None:
+    await _is_silent_about("postgresql://quay:s3cret@no-such-host.invalid/quay", "s3cret", "no-such-host")
+
+
 async def test_a_server_that_never_answers_is_an_outage(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "CONNECT_SECONDS", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as silent:

@@ -31,7 +31,7 @@ from app.domain.ports import AliasTaken, KeyStore, StoreUnavailable
 class KeyAdministration:
     """Makes, changes, shows and removes virtual keys.
 
-    `forget` is called with a key's id whenever the key may have changed, so that whoever remembers it asks again.
+    `forget` is called with a key's id when the key may have changed or gone, so that whoever remembers it asks again.
     `clock` gives unix seconds. A key is named by itself, its id or its alias. Every method may raise GatewayError
     KEY_NOT_FOUND, INVALID_VALUE (the alias is taken) and STORE_UNAVAILABLE.
     """
@@ -46,11 +46,8 @@ class KeyAdministration:
         minted, now = mint(), self._now()
         bare = VirtualKey(key_id=minted.key_id, secret_hash=minted.secret_hash, created_at=now, updated_at=now)
         key = _with(bare, wanted, now)
-        try:
-            with _answers(wanted.key_alias):
-                await self._store.add(key)
-        finally:
-            self._forget(key.key_id)
+        with _answers(wanted.key_alias):
+            await self._store.add(key)
         return GeneratedKey(key=minted.key, **_fields(key))
 
     async def update(self, wanted: UpdateKey) -> KeyView:
