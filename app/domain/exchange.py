@@ -5,7 +5,6 @@ Each attribute is written by one phase, named in its comment, and read by those 
 
 from __future__ import annotations
 
-import hashlib
 import time
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -14,6 +13,7 @@ from typing import Any, Protocol
 from app.domain.deployments import Deployment
 from app.domain.identity import Principal
 from app.domain.ports import OutgoingBody, RawHeaders
+from app.telemetry.digests import Digest
 from quaymaster.operations import Operation
 
 
@@ -46,25 +46,6 @@ class Outcome(StrEnum):
     """The upstream broke off after the answer had begun, so the client's connection was broken too."""
     CANCELLED = "cancelled"
     """This process was told to stop and the time to finish was over."""
-
-
-class Digest:
-    """Size and SHA-256 of bytes that are not kept: file contents in logs."""
-
-    __slots__ = ("_hash", "size")
-
-    def __init__(self) -> None:
-        self._hash = hashlib.sha256()
-        self.size = 0
-
-    def update(self, piece: bytes | memoryview) -> None:
-        """Add the next piece."""
-        self.size += len(piece)
-        self._hash.update(piece)
-
-    def summary(self) -> dict[str, Any]:
-        """What a log may say of the bytes."""
-        return {"bytes": self.size, "sha256": self._hash.hexdigest()}
 
 
 @dataclass(slots=True, eq=False)
@@ -107,7 +88,10 @@ class Exchange:
     # resolve
     provider: str | None = None
     request_json: Any = None
-    """The parsed JSON body, where there was one. May hold secrets: only `redact` may show it."""
+    """The parsed JSON body, where there was one, with a `Digest` in the place of each very long string.
+
+    May hold secrets: only `redact` may show it.
+    """
     request_digest: Digest | None = None
     """Of the uploaded file."""
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import orjson
 
-from app.domain.exchange import Digest
+from app.telemetry.digests import digest_of
 
 _TOKENS: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\],]', re.DOTALL)
 _SPACE: Final = re.compile(r"[ \t\r\n]*").match
@@ -162,7 +162,5 @@ def digests(value: Any, text: bytes, places: dict[str, tuple[int, int]]) -> Any:
         return [digests(item, text, places) for item in value]
     if isinstance(value, str) and value in places:
         start, end = places[value]
-        digest = Digest()
-        digest.update(memoryview(text)[start:end])
-        return digest
+        return digest_of(memoryview(text)[start:end])
     return value

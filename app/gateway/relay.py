@@ -11,9 +11,10 @@ from typing import Any, Final
 
 import orjson
 
-from app.domain.exchange import Digest, Exchange
+from app.domain.exchange import Exchange
 from app.domain.ports import RawHeaders, UpstreamReply
 from app.gateway import jsontext
+from app.telemetry.digests import Digest
 from quaymaster.operations import CONTAINERS_CREATE, FILES_CREATE, Operation, Payload
 
 MAX_WHOLE_BYTES: Final = 4 * 1024 * 1024

@@ -12,8 +12,9 @@ from collections.abc import Callable
 from typing import Final
 
 from app.domain.errors import ErrorCode, GatewayError
-from app.domain.exchange import Digest, IncomingBody
+from app.domain.exchange import IncomingBody
 from app.gateway.multipart import MultipartFilter
+from app.telemetry.digests import Digest
 
 SMALL_BYTES: Final = 64 * 1024
 SPOOL_BYTES: Final = 1024 * 1024

@@ -10,13 +10,14 @@ Values of any shape are taken, because a hostile client sends values of any shap
 
 from __future__ import annotations
 
-import binascii
 import hashlib
 import re
 from collections.abc import Iterator
 from typing import Any, Final
 
 import orjson
+
+from app.telemetry.digests import Digest, digest_of
 
 REDACTED: Final = "[redacted]"
 TRUNCATED: Final = "[truncated]"
@@ -28,7 +29,7 @@ MAX_DEPTH: Final = 24
 MAX_NAME_CHARS: Final = 128
 
 _PIECE_CHARS: Final = 256 * 1024
-"""Long strings are hashed in pieces, so that the interpreter lock is free in between. A multiple of 4, for base64."""
+"""Long strings are hashed in pieces, so that the interpreter lock is free in between."""
 
 _KEY: Final = r"(?:(?<![A-Za-z0-9])|(?<=\\[bfnrt])|(?<=\\u[0-9a-f]{4}))sk-[A-Za-z0-9_\-]{4,}"
 """`sk-` at the start of a word, or after an escape of JSON, whose last letter is no part of the word."""
@@ -61,7 +62,7 @@ def redact(value: Any, max_chars: int = 16 * 1024) -> Any:
     """A copy of parsed JSON that may be logged.
 
     The copy holds about `max_chars` characters of text at most; the rest is `"[truncated]"`. The time taken is bounded
-    by that too, except for hashing. What is not JSON is shown as the name of its type.
+    by that too, except for hashing. A `Digest` is shown as its summary, what else is not JSON as its type's name.
     """
     return _Copy(max_chars).of(value, MAX_DEPTH, "")
 
@@ -145,7 +146,7 @@ class _Copy:
         if name in ("domain_secrets", "skills"):
             return self.of(value, depth, name)
         if within == "skills" and name == "data":
-            return self._shown(_digest_of_base64(value) if isinstance(value, str) else REDACTED)
+            return self._shown(_digest_of_skill(value))
         if is_credential_name(name) and value is not None and not isinstance(value, bool):
             return self._shown(REDACTED)
         return self.of(value, depth, within)
@@ -161,17 +162,22 @@ class _Copy:
 
     def _scalar(self, value: Any) -> Any:
         if isinstance(value, str):
-            if len(value) > MAX_STRING_CHARS:
-                return self._shown(_digest_of_text(value))
-            if len(value) > self._chars_left:
-                self._chars_left = 0
-                return TRUNCATED
-            return self._shown(redact_text(value))
+            return self._string(value)
+        if isinstance(value, Digest):
+            return self._shown(value.summary())
         if isinstance(value, int) and value.bit_length() > 63:
             return self._shown(TRUNCATED)
         if value is None or isinstance(value, int | float):
             return self._shown(value)
         return self._shown(f"[{type(value).__name__}]")
+
+    def _string(self, value: str) -> Any:
+        if len(value) > MAX_STRING_CHARS:
+            return self._shown(_digest_of_text(value))
+        if len(value) > self._chars_left:
+            self._chars_left = 0
+            return TRUNCATED
+        return self._shown(redact_text(value))
 
     def _shown(self, value: Any) -> Any:
         self._chars_left -= len(value) + 2 if isinstance(value, str) else 96 if isinstance(value, dict) else 8
@@ -196,15 +202,7 @@ def _digest_of_text(text: str) -> dict[str, Any]:
     return {"chars": len(text), "sha256": digest.hexdigest()}
 
 
-def _digest_of_base64(text: str) -> dict[str, Any]:
-    """Size and hash of the decoded bytes; of the text itself where it is not base64."""
-    digest = hashlib.sha256()
-    size = 0
-    try:
-        for piece in _pieces(text):
-            decoded = binascii.a2b_base64(piece, strict_mode=True)
-            size += len(decoded)
-            digest.update(decoded)
-    except binascii.Error:
-        return _digest_of_text(text)
-    return {"bytes": size, "sha256": digest.hexdigest()}
+def _digest_of_skill(data: object) -> Any:
+    if isinstance(data, str):
+        data = digest_of(data.encode("utf-8", "surrogatepass"))
+    return data.summary() if isinstance(data, Digest) else REDACTED

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from app.domain.exchange import Digest, Exchange, Outcome
+from app.domain.exchange import Exchange, Outcome
 from app.domain.identity import ALL_OPERATIONS, Principal
 from app.hooks.builtin.log import MAX_PARSED_BYTES, RequestLog
+from app.telemetry.digests import Digest
 from app.telemetry.logging import Level
 from tests.exchanges import answered_exchange, opened_exchange
 from tests.hooks.test_spec import PAGE

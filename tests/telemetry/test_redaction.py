@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.telemetry.digests import digest_of
 from app.telemetry.redaction import (
     MAX_STRING_CHARS,
     REDACTED,
@@ -155,8 +156,18 @@ def test_an_inline_skill_is_its_decoded_size_and_hash(size: int) -> None:
 
 def test_an_inline_skill_that_is_not_base64_is_the_size_and_hash_of_its_text() -> None:
     shown = redact({"skills": [{"source": {"data": "not base64 \ud800"}}]})["skills"][0]["source"]["data"]
-    assert shown["chars"] == 12
-    assert len(shown["sha256"]) == 64
+    text = "not base64 \ud800".encode("utf-8", "surrogatepass")
+    assert shown == {"bytes": len(text), "sha256": hashlib.sha256(text).hexdigest()}
+
+
+def test_a_skill_that_was_not_even_parsed_is_shown_the_same_way() -> None:
+    archive = bytes(range(256)) * 1000
+    digest = digest_of(base64.b64encode(archive))
+    shown = {"bytes": len(archive), "sha256": hashlib.sha256(archive).hexdigest()}
+    assert redact({"skills": [{"source": {"data": digest}}], "name": digest}) == {
+        "skills": [{"source": {"data": shown}}],
+        "name": shown,
+    }
 
 
 def test_a_long_string_is_its_size_and_hash() -> None:
