@@ -1,0 +1,88 @@
+"""What a contender has to tell the benchmark."""
+
+from __future__ import annotations
+
+import subprocess
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+INSTALL_SECONDS = 600
+
+
+class Unavailable(Exception):
+    """Why a contender does not take part."""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where one start of a contender runs: a folder of its own, a port to listen on, the upstream to forward to."""
+
+    folder: Path
+    port: int
+    upstream_port: int
+
+    @property
+    def upstream_url(self) -> str:
+        """The fake upstream's base URL, `/v1` included."""
+        return f"http://127.0.0.1:{self.upstream_port}/v1"
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How to start it. `env` is its environment; of the benchmark's own it gets the PATH and little else."""
+
+    argv: list[str]
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where its clients ask, and with which headers."""
+
+    port: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def url(self, path: str) -> str:
+        """The URL of a path of the API, `/v1` included."""
+        return f"http://127.0.0.1:{self.port}{path}"
+
+
+class Contender(ABC):
+    """One gateway. `title` is its name in the table, `note` what it does and does not do while it is measured."""
+
+    title: ClassVar[str]
+    note: ClassVar[str]
+    ready_within_seconds: ClassVar[float] = 15.0
+
+    @abstractmethod
+    def version(self, tools: Path) -> str:
+        """Its version, as it stands installed on this machine or below `tools`. Raises Unavailable."""
+
+    def install(self, tools: Path) -> None:  # noqa: B027
+        """Install it below `tools`, unless it is there. Raises Unavailable. Most need nothing of the kind."""
+
+    @abstractmethod
+    def launch(self, tools: Path, site: Site) -> Launch | None:
+        """Write its settings; how to start it. None where there is nothing to start."""
+
+    @abstractmethod
+    def first_target(self, site: Site) -> Target:
+        """Who to ask until a container comes back: only then is it ready."""
+
+    def target(self, site: Site) -> Target:
+        """What to measure, once it is ready: the first target, unless a key has to be made."""
+        return self.first_target(site)
+
+
+def run_installer(argv: Sequence[str], folder: Path) -> None:
+    """Run one step of an installation in `folder`. Raises Unavailable with the last line it wrote."""
+    try:
+        done = subprocess.run(argv, cwd=folder, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise Unavailable(f"it could not be installed: {error}") from None
+    if done.returncode != 0:
+        lines = (done.stderr or done.stdout).strip().splitlines() or [f"exit code {done.returncode}"]
+        raise Unavailable(f"it could not be installed: {lines[-1][:300]}")

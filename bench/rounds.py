@@ -1,0 +1,141 @@
+"""The run: every contender, one after the other, and that several times over."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench import upstream, wrk
+from bench.contenders.contender import Contender, Site, Target, Unavailable
+from bench.figures import Figures, Refused
+from bench.machine import Cores
+from bench.program import NotReady, Program, free_port
+from bench.scenarios import Scenario, Stage
+
+WARM_UP_CONNECTIONS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How much is measured."""
+
+    rounds: int
+    warm_up_seconds: int
+    content_bytes: int
+    scenarios: tuple[Scenario, ...]
+    install: bool
+    """Whether contenders that are not installed are installed now, or left out."""
+
+
+@dataclass(slots=True)
+class Entry:
+    """One contender and what came of it."""
+
+    contender: Contender
+    version: str = ""
+    skipped: str | None = None
+    """Why it took no part."""
+    rounds: list[Figures] = field(default_factory=list)
+    refusals: list[str] = field(default_factory=list)
+    """Measurements that do not count, and why."""
+
+
+Say = Callable[[str], None]
+
+
+def run(
+    plan: Plan, contenders: Sequence[Contender], *, cores: Cores, tools: Path, folder: Path, say: Say
+) -> list[Entry]:
+    """Measure. A new start of each contender for each round, so that no two are ever up together."""
+    entries = [_admit(contender, plan, tools, say) for contender in contenders]
+    with upstream.running(folder / "upstream", core=cores.upstream, content_bytes=plan.content_bytes) as (origin, port):
+        for number in range(1, plan.rounds + 1):
+            for entry in entries:
+                if entry.skipped is not None:
+                    continue
+                say(f"round {number} of {plan.rounds}: {entry.contender.title}")
+                home = folder / f"{entry.contender.title.replace(' ', '-')}-{number}"
+                home.mkdir()
+                site = Site(home, free_port(), port)
+                try:
+                    entry.rounds.append(_round(entry, plan, cores, tools, site, origin))
+                except (NotReady, Refused) as error:
+                    entry.skipped = str(error)
+                    say(f"  left out: {error}")
+    return entries
+
+
+def _admit(contender: Contender, plan: Plan, tools: Path, say: Say) -> Entry:
+    entry = Entry(contender)
+    try:
+        if plan.install:
+            say(f"installed? {contender.title}")
+            contender.install(tools)
+        entry.version = contender.version(tools)
+    except Unavailable as reason:
+        entry.skipped = str(reason)
+    return entry
+
+
+def _round(entry: Entry, plan: Plan, cores: Cores, tools: Path, site: Site, origin: Program) -> Figures:
+    figures: dict[str, float] = {}
+    with _started(entry.contender, cores, tools, site) as (program, ready_seconds):
+        target = entry.contender.target(site)
+        _check(target)
+        stage = Stage(target, program, origin, cores)
+        if program is not None:
+            figures |= {"ready_us": ready_seconds * 1e6, "idle_rss_bytes": program.rss_bytes()}
+        _warm_up(stage, plan.warm_up_seconds)
+        for scenario in plan.scenarios:
+            try:
+                figures |= scenario.measure(stage)
+            except Refused as reason:
+                entry.refusals.append(f"{scenario.name}: {reason}")
+            if program is not None:
+                figures[f"{scenario.name}_rss_bytes"] = program.rss_bytes()
+    return figures
+
+
+@contextlib.contextmanager
+def _started(contender: Contender, cores: Cores, tools: Path, site: Site) -> Iterator[tuple[Program | None, float]]:
+    """The contender, answering, and how long that took it. Raises NotReady."""
+    launch = contender.launch(tools, site)
+    if launch is None:
+        yield None, 0.0
+        return
+    target = contender.first_target(site)
+    with Program(launch.argv, core=cores.contender, folder=site.folder, env=launch.env) as program:
+        ready_seconds = program.wait_until_ready(
+            target.port, upstream.CONTAINER_PATH, target.headers, within_seconds=contender.ready_within_seconds
+        )
+        yield program, ready_seconds
+
+
+def _check(target: Target) -> None:
+    """Raises Refused unless the container that comes back is the upstream's."""
+    connection = http.client.HTTPConnection("127.0.0.1", target.port, timeout=10)
+    try:
+        connection.request("GET", upstream.CONTAINER_PATH, headers=dict(target.headers))
+        answer = connection.getresponse()
+        body = answer.read()
+    except (OSError, http.client.HTTPException) as error:
+        raise Refused(f"the first request failed: {error!r}") from None
+    finally:
+        connection.close()
+    if answer.status != 200 or json.loads(body).get("id") != upstream.CONTAINER_ID:
+        raise Refused(f"the first request was answered with {answer.status} {body[:200].decode(errors='replace')}")
+
+
+def _warm_up(stage: Stage, seconds: int) -> None:
+    with contextlib.suppress(Refused):  # what fails here fails again where it is measured, and is reported there
+        wrk.run(
+            stage.target.url(upstream.CONTAINER_PATH),
+            stage.target.headers,
+            connections=WARM_UP_CONNECTIONS,
+            seconds=seconds,
+            core=stage.cores.generator,
+        )
