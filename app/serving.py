@@ -9,7 +9,7 @@ from typing import Final
 
 import uvloop
 
-from app.api.server import Server, make_server
+from app.api.server import CannotListen, Server, make_server
 from app.config.master_key import ensure_master_key
 from app.config.settings import Settings
 from app.domain.ports import StoreUnavailable
@@ -40,7 +40,7 @@ def run(settings: Settings) -> None:
             runner.run(_serve(settings, master_key, is_new, writer))
     except KeyboardInterrupt:
         pass
-    except (StoreUnavailable, UnsupportedDatabase, DataDirInUse, PluginError, OSError) as error:
+    except (CannotListen, StoreUnavailable, UnsupportedDatabase, DataDirInUse, PluginError, OSError) as error:
         raise StartError(str(error)) from error
     finally:
         flush(FLUSH_SECONDS)

@@ -47,6 +47,7 @@ FACES: Final[dict[ErrorCode, Face]] = {
     ErrorCode.UPSTREAM_UNREACHABLE: Face(502, "upstream_error"),
     ErrorCode.UPSTREAM_PROTOCOL_ERROR: Face(502, "upstream_error"),
     ErrorCode.UPSTREAM_TIMEOUT: Face(504, "upstream_error"),
+    ErrorCode.SHUTTING_DOWN: Face(503, "api_error"),
     ErrorCode.STORE_UNAVAILABLE: Face(503, "api_error"),
     ErrorCode.INTERNAL_ERROR: Face(500, "api_error"),
 }

@@ -36,7 +36,7 @@ class Exchanges:
         self._settler = settler
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer what the layers below raise; nothing but cancellation goes further up."""
+        """Answer what the layers below raise; nothing goes further up."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -54,9 +54,11 @@ class Exchanges:
         except ClientGone:
             exchange.outcome = Outcome.CLIENT_GONE
         except asyncio.CancelledError:
-            if exchange.outcome is not Outcome.CLIENT_GONE:
+            if exchange.outcome is not Outcome.CLIENT_GONE:  # the time to drain is over
                 exchange.outcome = Outcome.CANCELLED
-                raise
+                exchange.error_code = ErrorCode.SHUTTING_DOWN.value
+                if not marked.started:
+                    await send_error(exchange, shutting_down(exchange), marked.send)
         except Exception:
             log.exception("bug", request_id=exchange.request_id, path=exchange.path)
             await self._answer(exchange, bug(exchange), marked)
@@ -102,11 +104,27 @@ def bug(exchange: Exchange) -> GatewayError:
     return GatewayError(ErrorCode.INTERNAL_ERROR, f"The gateway failed; its log says why, under {exchange.request_id}.")
 
 
+def shutting_down(exchange: Exchange) -> GatewayError:
+    """What a client is told whose request outlived the time to drain."""
+    may_be_done = bool(exchange.attempts) and not (exchange.operation and exchange.operation.idempotent)
+    return GatewayError(
+        ErrorCode.SHUTTING_DOWN,
+        "The gateway is shutting down and could not wait any longer.",
+        retry_after_seconds=1,
+        should_retry=False if may_be_done else None,
+    )
+
+
+def new_request_id() -> str:
+    """What a request is called in its answer and in the log."""
+    return f"req_{_random_bits(128):032x}"
+
+
 def open_exchange(scope: Scope, receive: Receive) -> Exchange:
     """The exchange of a request whose head has arrived."""
     headers = scope["headers"]
     return Exchange(
-        request_id=f"req_{_random_bits(128):032x}",
+        request_id=new_request_id(),
         method=scope["method"],
         path=scope["raw_path"].decode("latin-1"),
         headers=headers,

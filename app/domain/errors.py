@@ -60,6 +60,8 @@ class ErrorCode(StrEnum):
     """The deployment's answer is not valid HTTP."""
     UPSTREAM_TIMEOUT = "upstream_timeout"
     """The deployment took longer than the configured time."""
+    SHUTTING_DOWN = "shutting_down"
+    """The process was told to stop, and the time that requests in flight had was over."""
     STORE_UNAVAILABLE = "store_unavailable"
     """The database did not answer."""
     INTERNAL_ERROR = "internal_error"
