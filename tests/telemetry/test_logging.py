@@ -70,13 +70,16 @@ def test_level_is_a_threshold_for_both_kinds_of_logger() -> None:
 
 def test_standard_library_events_are_lines_too() -> None:
     with captured_log() as log:
-        logging.getLogger("uvicorn.error").info("Started %s", "server")
+        logging.getLogger("some.library").info("Started %s", "server")
+        logging.getLogger("uvicorn.error").info("Started server process")
+        logging.getLogger("uvicorn.error").warning("Invalid HTTP request received.")
         logging.getLogger("uvicorn.access").info("GET / 200")
         logging.getLogger("asyncio").warning("slow")
         logging.getLogger("sqlalchemy.engine").info("SELECT 1")
         events = log.events()
     assert [(event["logger"], event["event"]) for event in events] == [
-        ("uvicorn.error", "Started server"),
+        ("some.library", "Started server"),
+        ("uvicorn.error", "Invalid HTTP request received."),
         ("asyncio", "slow"),
     ]
 
