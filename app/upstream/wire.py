@@ -31,7 +31,8 @@ class WireUpstream:
     for one is served in the order they came. With `ssl_context` None the system's authorities are trusted.
 
     An answer that ends early is FaultKind.UNREACHABLE (the upstream broke off), one that is wrong is
-    FaultKind.PROTOCOL. A body framed by nothing but the end of the connection cannot be told from a truncated one.
+    FaultKind.PROTOCOL. A body framed by nothing but the end of the connection cannot be told from a truncated one. A
+    timeout of writing is noticed within twice its time.
 
     Raises ValueError for an origin that is not one.
     """

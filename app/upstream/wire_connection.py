@@ -164,7 +164,7 @@ class WireConnection(asyncio.Protocol):
         if reply is None:
             self.abort()
             return
-        if reply.status or reply.begun:
+        if reply.begun:
             fault = UpstreamFault(FaultKind.UNREACHABLE, "the upstream broke off its answer", request_sent=True)
         else:
             kind = StaleConnection if self._served else UpstreamFault
@@ -249,8 +249,6 @@ class WireConnection(asyncio.Protocol):
         if limit is None:
             return
         at = self._moved_at + limit
-        if self._write_paused:  # the transport does not say when it writes: look four times
-            at = min(at, self._loop.time() + limit / 4)
         if self._timer is not None:
             if self._timer_at <= at:
                 return
@@ -266,7 +264,7 @@ class WireConnection(asyncio.Protocol):
             return
         now = self._loop.time()
         if self._write_paused:
-            unsent_bytes = self._transport.get_write_buffer_size()
+            unsent_bytes = self._transport.get_write_buffer_size()  # the transport does not say when it writes
             if unsent_bytes != self._unsent_bytes:
                 self._unsent_bytes = unsent_bytes
                 self._moved_at = now

@@ -149,8 +149,8 @@ class ResponseParser:
         status = parser.get_status_code()
         if len(self.headers) > MAX_HEADERS:
             raise ProtocolBroken(f"the response has more than {MAX_HEADERS} headers")
-        if status == 101 or not 100 <= status <= 599 or head[7:9] not in (b"0 ", b"1 "):
-            raise ProtocolBroken("the response has an unknown status or version")
+        if not 100 <= status <= 599:
+            raise ProtocolBroken("the response has an unknown status")
         if status < 200:
             return
         self._frame(parser, status, head)
@@ -173,7 +173,7 @@ class ResponseParser:
             raise ProtocolBroken("the response has an unknown transfer-encoding")
 
     def _take_chunks(self, parser: HttpResponseParser, data: bytes) -> None:
-        """Read chunked body. `_tail`, its last five bytes so far, shows stray line ends, which llhttp would skip."""
+        """Read chunked body. llhttp skips line ends after it; `_tail`, its last five bytes, then begins with one."""
         before = len(self.pieces)
         try:
             parser.feed_data(data)
@@ -184,7 +184,7 @@ class ResponseParser:
         self._barren_bytes = 0 if len(self.pieces) > before else self._barren_bytes + len(data)
         if self.complete:
             self._chunks = None
-            if self._excess or self._tail[-4:] != b"\r\n\r\n" or self._tail[:1] in b"\r\n":
+            if self._excess or self._tail[:1] in b"\r\n":
                 raise ProtocolBroken("bytes after the end of a response")
         elif self._barren_bytes > MAX_HEAD_BYTES:
             raise ProtocolBroken("chunk extensions or trailers without end")

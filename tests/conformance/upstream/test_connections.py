@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import pytest
 
 from app.domain.errors import FaultKind, UpstreamFault
-from tests.conformance.upstream.exchanges import Connect, Pieces, ask, fault_of, read_all, summary
+from tests.conformance.upstream.exchanges import Connect, Pieces, ask, fault_of, read_all, summary, wire_only
 from tests.fakes.scripted import Peer, ScriptedUpstream, answers, answers_once, head, reply
 
 T = TypeVar("T")
@@ -87,6 +87,21 @@ async def test_a_new_connection_that_closes_is_not_a_lost_race(connect: Connect)
 
     async with ScriptedUpstream(script) as upstream:
         assert summary(await fault_of(connect(upstream.origin))) == (FaultKind.UNREACHABLE, True)
+        assert upstream.connections == 1
+
+
+@wire_only
+async def test_the_first_byte_of_an_answer_decides_the_race(connect: Connect) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(reply(200, b"one"))
+        await peer.request()
+        await peer.send(b"H")
+
+    async with ScriptedUpstream(script) as upstream:
+        client = connect(upstream.origin)
+        assert (await ask(client)).body == b"one"
+        assert summary(await fault_of(client)) == (FaultKind.UNREACHABLE, True)
         assert upstream.connections == 1
 
 

@@ -152,10 +152,29 @@ class TestEarlyAnswer:
                 reply_ = await client.send(b"POST", b"/", [], body())
                 assert reply_.status == 413
                 assert await read_all(reply_) == b"too large"
+                await closed.wait()
                 await reply_.aclose()
             assert closed.is_set()
             assert (await ask(client)).body == b"ok"
             assert upstream.connections == 2
+
+    @wire_only
+    async def test_a_body_not_sent_whole_takes_its_connection_along(self, connect: Connect) -> None:
+        async def body() -> AsyncIterator[bytes]:
+            yield b"half"
+            await asyncio.Event().wait()
+
+        async with ScriptedUpstream(self.refuses, answers(reply(200, b"ok"))) as upstream:
+            client = connect(upstream.origin)
+            assert (await ask(client, b"POST", body=body())).status == 413
+            assert (await ask(client)).body == b"ok"
+            assert upstream.connections == 2
+
+    @staticmethod
+    async def refuses(peer: Peer) -> None:
+        await peer.head()
+        await peer.send(reply(413, b"too large"))
+        await peer.gone()
 
     @wire_only
     async def test_an_upstream_that_answers_and_closes(self, connect: Connect) -> None:

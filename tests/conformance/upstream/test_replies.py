@@ -107,6 +107,7 @@ INVALID = {
     "not HTTP": b"SSH-2.0-OpenSSH_9.9\r\n\r\n",
     "status": b"HTTP/1.1 20x OK\r\n\r\n",
     "status of two digits": b"HTTP/1.1 20 OK\r\n\r\n",
+    "later version": b"HTTP/1.2 200 OK\r\ncontent-length: 0\r\n\r\n",
     "version": b"HTTP/3.1 200 OK\r\ncontent-length: 0\r\n\r\n",
     "header without colon": head(200)[:-2] + b"nonsense\r\n\r\n",
     "header name": head(200, (b"a b", b"c"), length=0),
@@ -194,7 +195,7 @@ async def test_an_answer_that_nobody_asked_for_is_not_the_next_one(connect: Conn
 
     may_go_on, sent, dropped = asyncio.Event(), asyncio.Event(), asyncio.Event()
     async with ScriptedUpstream(script, answers(reply(200, b"next"))) as upstream:
-        client = connect(upstream.origin)
+        client = connect(upstream.origin, keepalive=60)
         assert (await ask(client)).body == b"first"
         may_go_on.set()
         if adapter == "wire":
