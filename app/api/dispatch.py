@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
-from typing import Final
+from typing import Final, Self
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -48,8 +48,10 @@ class DataPlane:
             return
         endpoint = self._endpoints[identified(exchange, found)]
         scope["state"]["gateway"] = self._gateway
-        with DisconnectWatch(exchange, receive):
+        with DisconnectWatch(exchange, receive) as watch:
             response = await endpoint(Request(scope, receive, send))
+            if exchange.response_digest is not None:  # a file: `send` would go on taking it for a client that left
+                watch.begin()
             await response(scope, receive, send)
 
 
@@ -92,10 +94,11 @@ class DisconnectWatch:
         self._receive = receive
         self._watcher: asyncio.Task[None] | None = None
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Self:
         """Start to watch, in a while."""
         self._task = asyncio.current_task()
-        self._timer = asyncio.get_running_loop().call_later(WATCH_AFTER_SECONDS, self._begin)
+        self._timer = asyncio.get_running_loop().call_later(WATCH_AFTER_SECONDS, self.begin)
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -105,11 +108,13 @@ class DisconnectWatch:
         if self._watcher is not None:
             self._watcher.cancel()
 
-    def _begin(self) -> None:
-        if self._exchange.body.ended:
+    def begin(self) -> None:
+        """Watch from now on, or from when the request's body is read: until then its reader notices by itself."""
+        self._timer.cancel()
+        if not self._exchange.body.ended:
+            self._timer = asyncio.get_running_loop().call_later(WATCH_AFTER_SECONDS, self.begin)
+        elif self._watcher is None:
             self._watcher = asyncio.get_running_loop().create_task(self._watch(), name="disconnect-watch")
-        else:  # whoever reads the body notices by itself
-            self._timer = asyncio.get_running_loop().call_later(WATCH_AFTER_SECONDS, self._begin)
 
     async def _watch(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":

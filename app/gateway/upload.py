@@ -89,7 +89,10 @@ class Upload:
 
     async def aclose(self) -> None:
         """Forget what is held."""
-        self._held.close()
+        if self._held_bytes > SPOOL_BYTES:  # letting a large file go takes the kernel a while
+            await asyncio.shield(asyncio.to_thread(self._held.close))
+        else:
+            self._held.close()
 
     async def _next(self) -> bytes:
         """The next piece after the filter; b"" where the filter keeps it, or at the end."""
