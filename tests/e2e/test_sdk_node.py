@@ -21,15 +21,14 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway
     ("package", "base_path"), [("openai-4", "/v1"), ("openai-6", ""), ("openai-7", ""), ("openai-7", "/v1")]
 )
 def test_the_whole_life_of_a_container(
-    gateway: RunningGateway, package: str, base_path: str, tmp_path: Path, pytestconfig: pytest.Config
+    gateway: RunningGateway, package: str, base_path: str, tmp_path: Path, cache: pytest.Cache
 ) -> None:
-    assert pytestconfig.cache is not None
     for container in gateway.client.get("/v1/containers").json()["data"]:
         gateway.client.delete(f"/v1/containers/{container['id']}")
     passed = run_node(
         "life.mjs",
         tmp_path,
-        pytestconfig.cache,
+        cache,
         OPENAI_PACKAGE=package,
         BASE_URL=f"{gateway.url}{base_path}",
         API_KEY=MASTER_KEY,

@@ -142,14 +142,13 @@ def test_python_extra_body(providers: TwoProviders, client: OpenAI, call: Call) 
 
 @pytest.mark.parametrize("package", ["openai-4", "openai-6", "openai-7"])
 def test_node_headers_query_and_body(
-    providers: TwoProviders, package: str, tmp_path: Path, pytestconfig: pytest.Config
+    providers: TwoProviders, package: str, tmp_path: Path, cache: pytest.Cache
 ) -> None:
     """In a form, openai-node writes the field where the object has it: after the file, too."""
-    assert pytestconfig.cache is not None
     passed = run_node(
         "provider.mjs",
         tmp_path,
-        pytestconfig.cache,
+        cache,
         OPENAI_PACKAGE=package,
         BASE_URL=providers.gateway.url,
         API_KEY=MASTER_KEY,

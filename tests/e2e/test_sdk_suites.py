@@ -52,10 +52,9 @@ IN_BOTH_SUITES = {
 
 @pytest.mark.parametrize("base_path", ["", "/v1"])
 def test_the_suite_of_openai_python(
-    gateway: RunningGateway, upstream: SpecUpstream, base_path: str, tmp_path: Path, pytestconfig: pytest.Config
+    gateway: RunningGateway, upstream: SpecUpstream, base_path: str, tmp_path: Path, cache: pytest.Cache
 ) -> None:
-    assert pytestconfig.cache is not None
-    sources, aiohttp = openai_sources(pytestconfig.cache), packages("aiohttp", pytestconfig.cache)
+    sources, aiohttp = openai_sources(cache), packages("aiohttp", cache)
     upstream.requests.clear()
     report = tmp_path / "report.xml"
     ran = subprocess.run(
@@ -92,15 +91,14 @@ def test_the_suite_of_openai_node(
     base_path: str,
     package: str,
     tmp_path: Path,
-    pytestconfig: pytest.Config,
+    cache: pytest.Cache,
 ) -> None:
     """The npm package leaves its tests out, so these are the same calls, with the same ids and values, written anew."""
-    assert pytestconfig.cache is not None
     upstream.requests.clear()
     passed = run_node(
         "suite.mjs",
         tmp_path,
-        pytestconfig.cache,
+        cache,
         OPENAI_PACKAGE=package,
         BASE_URL=f"{gateway.url}{base_path}",
         API_KEY=MASTER_KEY,

@@ -108,9 +108,8 @@ def filled_in(text: str, gateway: RunningGateway, ids: dict[str, str]) -> str:
     return text
 
 
-def run_python(program: str, version: str, folder: Path, cache: pytest.Cache | None) -> None:
+def run_python(program: str, version: str, folder: Path, cache: pytest.Cache) -> None:
     """Run a program with that version of the SDK, which must print no traceback."""
-    assert cache is not None
     path = "" if version == INSTALLED else str(packages(f"openai-{version}", cache))
     ran = subprocess.run(
         [sys.executable, "-c", program],
@@ -141,20 +140,18 @@ def test_programs_in_every_generation_of_the_sdk(
     version: str,
     programs: list[str],
     tmp_path: Path,
-    pytestconfig: pytest.Config,
+    cache: pytest.Cache,
 ) -> None:
     (tmp_path / "berths.csv").write_bytes(CONTENT)
-    run_python(filled_in("\n".join(programs), gateway, ids), version, tmp_path, pytestconfig.cache)
+    run_python(filled_in("\n".join(programs), gateway, ids), version, tmp_path, cache)
 
 
 @pytest.mark.parametrize("version", ["1.81.0", "1.95.0"])
-def test_old_versions_name_the_provider_in_the_body_of_a_get(
-    version: str, tmp_path: Path, pytestconfig: pytest.Config
-) -> None:
+def test_old_versions_name_the_provider_in_the_body_of_a_get(version: str, tmp_path: Path, cache: pytest.Cache) -> None:
     with spec_upstream() as openai, spec_upstream() as azure:
         second = {"name": "second", "provider": "azure", "api_base": f"{azure.origin}/openai/v1", "api_key": "k"}
         with running_gateway(tmp_path, forwarding_to(openai.origin, others=[second])) as gateway:
-            run_python(filled_in(READS_FROM_ANOTHER, gateway, {}), version, tmp_path, pytestconfig.cache)
+            run_python(filled_in(READS_FROM_ANOTHER, gateway, {}), version, tmp_path, cache)
     assert not openai.requests
     assert [request.target for request in azure.requests] == [
         b"/openai/v1/containers",
