@@ -110,6 +110,17 @@ async def test_a_send_that_is_connecting_while_the_client_closes_fails() -> None
             await asking
 
 
+async def test_a_connection_that_is_just_closing_is_not_used() -> None:
+    async with ScriptedUpstream(OK) as upstream:
+        client = client_of(upstream)
+        await ask(client)
+        (connection,) = client._idle
+        connection.abort()
+        assert (await ask(client, b"POST")).body == b"ok"
+        assert upstream.connections == 2
+        await client.aclose()
+
+
 async def test_nothing_is_left_behind() -> None:
     """Neither a task nor a timer outlives its exchange by more than the client does."""
     async with ScriptedUpstream(OK) as upstream:

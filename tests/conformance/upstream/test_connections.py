@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -88,6 +89,46 @@ async def test_a_new_connection_that_closes_is_not_a_lost_race(connect: Connect)
     async with ScriptedUpstream(script) as upstream:
         assert summary(await fault_of(connect(upstream.origin))) == (FaultKind.UNREACHABLE, True)
         assert upstream.connections == 1
+
+
+@wire_only
+async def test_a_lost_race_is_not_run_again(connect: Connect) -> None:
+    """Where one kept connection was closed, the others most likely were, too."""
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(reply(200, b"one"))
+        await peer.request()
+
+    async with ScriptedUpstream(script, script, OK) as upstream:
+        client = connect(upstream.origin)
+        await asyncio.gather(ask(client), ask(client))
+        assert upstream.connections == 2
+        assert (await ask(client)).body == b"ok"
+        assert upstream.connections == 3
+
+
+async def test_a_connecting_request_that_is_cancelled_holds_nobody_up(connect: Connect) -> None:
+    accepted, left = asyncio.Event(), asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        accepted.set()
+        await peer.gone()
+        left.set()
+
+    async with ScriptedUpstream(script) as upstream:
+        unused = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        client = connect(
+            upstream.origin.replace("http:", "https:"), max_connections=1, ssl_context=unused, pool=0.5, connect=0.5
+        )
+        asking = asyncio.ensure_future(ask(client))
+        await accepted.wait()
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        await left.wait()
+        fault = await fault_of(client)
+        assert fault.detail.startswith("not connected within")
 
 
 @wire_only

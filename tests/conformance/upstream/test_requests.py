@@ -166,12 +166,14 @@ async def test_a_stream_states_its_length_once_and_as_a_number(connect: Connect,
 async def test_nothing_listens(connect: Connect) -> None:
     async with ScriptedUpstream(answers(OK)) as upstream:
         origin = upstream.origin
-    body = Pieces(b"one")
-    fault = await fault_of(connect(origin), b"POST", body=body)
-    assert summary(fault) == (FaultKind.UNREACHABLE, False)
-    assert fault.detail == "connection refused"
-    assert body.closed
-    assert body.yielded_bytes == 0
+    client = connect(origin, max_connections=1, pool=0.5)
+    for _ in range(2):
+        body = Pieces(b"one")
+        fault = await fault_of(client, b"POST", body=body)
+        assert summary(fault) == (FaultKind.UNREACHABLE, False)
+        assert fault.detail == "connection refused"
+        assert body.closed
+        assert body.yielded_bytes == 0
 
 
 async def test_a_name_that_nobody_has(connect: Connect) -> None:

@@ -96,3 +96,18 @@ async def test_a_connection_closed_between_requests_is_not_used(
         client = connect(upstream.origin, ssl_context=trusting)
         assert (await ask(client)).body == b"one"
         assert (await ask(client)).body == b"two"
+
+
+async def test_an_upstream_that_closes_as_the_handshake_ends(
+    connect: Connect, served: ssl.SSLContext, trusting: ssl.SSLContext
+) -> None:
+    """In TLS 1.2 the end of the connection can come in the same breath as the end of the handshake."""
+
+    async def script(peer: Peer) -> None:
+        return
+
+    served.maximum_version = ssl.TLSVersion.TLSv1_2
+    async with ScriptedUpstream(script, tls=served, hostname="localhost") as upstream:
+        client = connect(upstream.origin, ssl_context=trusting, read=2)
+        for _ in range(10):
+            assert (await fault_of(client)).kind is FaultKind.UNREACHABLE
