@@ -48,8 +48,8 @@ def _check_provider(provider: str) -> str:
 
 def check_header_secret(secret: SecretStr) -> SecretStr:
     """A secret that can stand in a header as it is. Raises ValueError where it cannot."""
-    if not re.fullmatch(r"[\x21-\x7e]+", secret.get_secret_value()):
-        raise ValueError("must not be empty, and must not hold spaces, line ends or characters outside ASCII")
+    if not re.fullmatch(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?", secret.get_secret_value()):
+        raise ValueError("must not be empty, nor hold line ends, spaces at either end or characters outside ASCII")
     return secret
 
 
