@@ -86,6 +86,7 @@ def _plan(options: argparse.Namespace) -> rounds.Plan:
         warm_up_seconds=1 if options.quick else 3,
         content_bytes=size,
         scenarios=(Retrieve(1, seconds), Retrieve(64, seconds), Download(size, within_seconds=150)),
+        repeat_seconds=0 if options.quick else 15,
         install=not options.quick,
     )
 

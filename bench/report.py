@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from bench.figures import Summary, summarise
-from bench.rounds import Entry
+from bench.rounds import OTHERS_LIMIT, Entry
+from bench.scenarios import OTHERS_SHARE
 
 BASELINE: Final = "nginx"
 DIRECT: Final = "no gateway"
 LOAD_LIMIT = 0.9
-OTHERS_LIMIT = 0.05
-OTHERS: Final = "_others_share"
 INDENT: Final = "  "
 
 
@@ -129,9 +128,9 @@ def _disturbances(entry: Entry) -> list[str]:
     title, summary = entry.contender.title, summarise(entry.rounds)
     found = []
     disturbed = [
-        f"{name.removesuffix(OTHERS)} {_percent(one.highest)}"
+        f"{name.removesuffix(OTHERS_SHARE)} {_percent(one.highest)}"
         for name, one in summary.items()
-        if name.endswith(OTHERS) and one.highest > OTHERS_LIMIT
+        if name.endswith(OTHERS_SHARE) and one.highest > OTHERS_LIMIT
     ]
     if disturbed:
         found.append(f"{title} was disturbed: something else used, of one of the cores, in {', in '.join(disturbed)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Final
 
 from bench import curl, wrk
 from bench.contenders.contender import Target
@@ -11,6 +12,8 @@ from bench.machine import Cores
 from bench.program import Program
 from bench.upstream import CONTAINER_PATH, CONTENT_PATH
 from bench.watch import Watch, watched
+
+OTHERS_SHARE: Final = "_others_share"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +27,7 @@ class Stage:
 
 
 class Scenario(ABC):
-    """One kind of work. Its figures begin with its name."""
+    """One kind of work. Its figures begin with its name; the one that ends in OTHERS_SHARE is always there."""
 
     @property
     @abstractmethod
@@ -102,4 +105,4 @@ class Download(Scenario):
 
 
 def _of_the_cores(name: str, watch: Watch) -> dict[str, float]:
-    return {f"{name}_load_share": watch.load_share, f"{name}_others_share": watch.others_share}
+    return {f"{name}_load_share": watch.load_share, f"{name}{OTHERS_SHARE}": watch.others_share}
