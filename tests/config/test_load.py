@@ -221,10 +221,10 @@ def test_problems_in_the_file_refuse_also_where_the_rest_is_good(load: Load) -> 
 
 
 SECRETS = [
-    {"QUAYMASTER_MASTER_KEY": "hunter2 x"},
+    {"QUAYMASTER_MASTER_KEY": "hunter2\n"},
     {"DATABASE_URL": "mysql://me:hunter2@db"},
     {"REDIS_URL": "hunter2"},
-    {"OPENAI_API_KEY": "hunter2 hunter2"},
+    {"OPENAI_API_KEY": "hunter2\t"},
     {"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": "https://me:hunter2@host/v1"},
     {"QUAYMASTER_DEPLOYMENTS": '[{"name": "a", "provider": "openai", "api_key": ["hunter2"]}]'},
     {"QUAYMASTER_DEPLOYMENTS": '[{"name": "a", "provider": "openai", "api_key": "k", "proxy": "hunter2"}]'},

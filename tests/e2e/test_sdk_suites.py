@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.e2e.gateway import MASTER_KEY, RunningGateway, clean_environment, forwarding_to, running_gateway
+from tests.e2e.gateway import RunningGateway, clean_environment, forwarding_to, running_gateway
 from tests.e2e.sdk_packages import SUITES, openai_sources, packages, run_node
 from tests.fakes.spec_upstream import SpecUpstream, spec_upstream
 
@@ -24,9 +24,15 @@ def upstream() -> Iterator[SpecUpstream]:
         yield upstream
 
 
+KEY_OF_THE_SUITES = "My API Key"
+"""The one that openai-python's own suite sends, whatever the environment says."""
+
+
 @pytest.fixture(scope="module")
 def gateway(upstream: SpecUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway]:
-    with running_gateway(tmp_path_factory.mktemp("suites"), forwarding_to(upstream.origin)) as gateway:
+    with running_gateway(
+        tmp_path_factory.mktemp("suites"), forwarding_to(upstream.origin), QUAYMASTER_MASTER_KEY=KEY_OF_THE_SUITES
+    ) as gateway:
         yield gateway
 
 
@@ -34,7 +40,7 @@ def operations(upstream: SpecUpstream) -> set[bytes]:
     """Method and path of what the upstream was asked, having checked that each came with its own key."""
     for request in upstream.requests:
         assert request.header(b"authorization") == b"Bearer sk-upstream-secret"
-        assert MASTER_KEY.encode() not in request.raw_head
+        assert KEY_OF_THE_SUITES.encode() not in request.raw_head
     return {request.method + b" " + request.target.partition(b"?")[0] for request in upstream.requests}
 
 
@@ -60,14 +66,13 @@ def test_the_suite_of_openai_python(
     ran = subprocess.run(
         [
             *(sys.executable, "-m", "pytest", "-c", SUITES / "pytest.ini", "--rootdir", sources),
-            *("-p", "no:cacheprovider", "-p", "gateway_key", f"--junit-xml={report}"),
+            *("-p", "no:cacheprovider", f"--junit-xml={report}"),
             *("tests/api_resources/test_containers.py", "tests/api_resources/containers"),
         ],
         cwd=sources,
         env=clean_environment(
             TEST_API_BASE_URL=f"{gateway.url}{base_path}",
-            TEST_API_KEY=MASTER_KEY,
-            PYTHONPATH=f"{SUITES}:{aiohttp}",
+            PYTHONPATH=str(aiohttp),
             PYTHONDONTWRITEBYTECODE="1",
         ),
         capture_output=True,
@@ -101,7 +106,7 @@ def test_the_suite_of_openai_node(
         cache,
         OPENAI_PACKAGE=package,
         BASE_URL=f"{gateway.url}{base_path}",
-        API_KEY=MASTER_KEY,
+        API_KEY=KEY_OF_THE_SUITES,
     )
     assert passed == 24
     assert operations(upstream) == IN_BOTH_SUITES | {b"GET /v1/containers/container_id/files/file_id/content"}
