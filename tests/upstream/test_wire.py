@@ -7,9 +7,11 @@ import asyncio
 import pytest
 
 import app.upstream.wire
+from app.domain.errors import FaultKind
 from app.domain.ports import Timeouts
 from app.upstream.wire import WireUpstream
-from tests.conformance.upstream.exchanges import ask
+from app.upstream.wire_connection import WireConnection
+from tests.conformance.upstream.exchanges import ask, fault_of, summary
 from tests.fakes.scripted import Peer, ScriptedUpstream, answers, reply
 
 OK = answers(reply(200, b"ok"))
@@ -118,6 +120,22 @@ async def test_a_connection_that_is_just_closing_is_not_used() -> None:
         connection.abort()
         assert (await ask(client, b"POST")).body == b"ok"
         assert upstream.connections == 2
+        await client.aclose()
+
+
+async def test_a_connection_that_ends_as_it_is_made_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    def made_and_cut(connection: WireConnection, transport: asyncio.BaseTransport) -> None:
+        made(connection, transport)
+        connection.abort()
+
+    made = WireConnection.connection_made
+    monkeypatch.setattr(WireConnection, "connection_made", made_and_cut)
+    async with ScriptedUpstream(OK) as upstream:
+        client = client_of(upstream, max_connections=1)
+        for _ in range(2):
+            fault = await fault_of(client, b"POST")
+            assert summary(fault) == (FaultKind.UNREACHABLE, False)
+        assert client._open == set()
         await client.aclose()
 
 

@@ -10,7 +10,16 @@ from typing import Any, TypeVar
 import pytest
 
 from app.domain.errors import FaultKind, UpstreamFault
-from tests.conformance.upstream.exchanges import Connect, Pieces, ask, fault_of, read_all, summary, wire_only
+from tests.conformance.upstream.exchanges import (
+    Connect,
+    Pieces,
+    ask,
+    client_only,
+    fault_of,
+    read_all,
+    summary,
+    wire_only,
+)
 from tests.fakes.scripted import Peer, ScriptedUpstream, answers, answers_once, head, reply
 
 T = TypeVar("T")
@@ -306,6 +315,41 @@ async def test_a_read_cancelled_never_looks_like_the_end(connect: Connect) -> No
         with pytest.raises(UpstreamFault):
             await reply_.read()
         assert (await ask(client)).body == b"ok"
+
+
+@client_only
+async def test_a_read_cancelled_is_the_last(connect: Connect) -> None:
+    async with ScriptedUpstream(answers(head(200, length=10) + b"hello")) as upstream:
+        reply_ = await connect(upstream.origin).send(b"GET", b"/", [])
+        assert await reply_.read() == b"hello"
+        reading = await started(reply_.read())
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        with pytest.raises(UpstreamFault):
+            await reply_.read()
+        await reply_.aclose()
+
+
+@wire_only
+async def test_a_read_cancelled_can_be_taken_up_again(connect: Connect) -> None:
+    may_go_on = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(head(200, length=5))
+        await may_go_on.wait()
+        await peer.send(b"hello")
+
+    async with ScriptedUpstream(script) as upstream:
+        reply_ = await connect(upstream.origin).send(b"GET", b"/", [])
+        reading = await started(reply_.read())
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        may_go_on.set()
+        assert await read_all(reply_) == b"hello"
+        await reply_.aclose()
 
 
 async def test_closing_fails_what_is_in_flight(connect: Connect) -> None:
