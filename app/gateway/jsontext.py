@@ -20,8 +20,11 @@ _TOKENS: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\],]', re.DOTALL)
 _SPACE: Final = re.compile(r"[ \t\r\n]*").match
 _decode_value: Final = json.JSONDecoder().raw_decode
 
-LONG_STRING_BYTES: Final = 64 * 1024
+LONG_STRING_BYTES: Final = 4 * 1024
 """Strings from here on are not parsed: nothing the gateway reads is that long, and an inline skill is up to 70 MB."""
+_FIRST_WINDOW_BYTES: Final = 64
+_LARGEST_WINDOW_BYTES: Final = 64 * 1024
+"""How much of a string with escapes is looked through at a time: more each time."""
 
 Addition = Callable[[dict[str, Any]], str]
 """The members to add to one object ('"key":value,…'), or ""."""
@@ -131,14 +134,18 @@ def elide(text: bytes, max_rest_bytes: int) -> tuple[bytes, dict[str, tuple[int,
 def _string_end(text: bytes, start: int) -> int:
     """Where the closing quote of the string that begins at `start` stands; -1 where there is none."""
     end = text.find(b'"', start)
-    while end >= 0:
-        first = end
-        while first > start and text[first - 1] == 0x5C:
-            first -= 1
-        if (end - first) % 2 == 0:
-            return end
-        end = text.find(b'"', end + 1)
-    return end
+    if end <= start or text[end - 1] != 0x5C:
+        return end
+    window_bytes = _FIRST_WINDOW_BYTES
+    while start < len(text):
+        window = text[start : start + window_bytes].replace(rb"\\", b"..").replace(rb"\"", b"..")
+        end = window.find(b'"')
+        if end >= 0:
+            return start + end
+        # A backslash at the end escapes what the next window begins with.
+        start += len(window) - (window.endswith(b"\\") and len(window) > 1)
+        window_bytes = min(2 * window_bytes, _LARGEST_WINDOW_BYTES)
+    return -1
 
 
 def restore(shortened: bytes, text: bytes, places: dict[str, tuple[int, int]]) -> bytes:

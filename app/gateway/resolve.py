@@ -26,8 +26,9 @@ HEADER: Final = b"custom-llm-provider"
 
 _INLINE_JSON_BYTES: Final = 64 * 1024
 """Up to here JSON is parsed where it stands (tens of microseconds); from here on, in a worker thread."""
-MAX_JSON_STRUCTURE_BYTES: Final = 4 * 1024 * 1024
-"""How much JSON a body may hold besides long strings: parsed JSON takes many times its size in memory."""
+MAX_JSON_STRUCTURE_BYTES: Final = 1024 * 1024
+"""How much JSON a body may hold besides long strings. Parsed, it takes forty times that, and the interpreter lock for a
+tenth of a second, in which nobody is served."""
 
 
 class Resolver:
@@ -195,7 +196,7 @@ def _parse_large(text: bytes) -> tuple[Any, bytes]:
     value, kept = _parse_small(shortened)
     if kept is not shortened:
         text = jsontext.restore(kept, text, places)
-    return jsontext.digests(value, text, places), text
+    return (jsontext.digests(value, text, places) if places else value), text
 
 
 def _named(value: Any) -> str | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import time
 from typing import Any
 
 import orjson
@@ -79,6 +81,22 @@ def test_long_strings_come_back_where_they_stood(value: dict[str, Any]) -> None:
     for start, end in places.values():
         assert text[start - 1 : start] == text[end : end + 1] == b'"'
         assert end - start >= jsontext.LONG_STRING_BYTES
+
+
+@given(st.text(alphabet='\\"a', max_size=300), st.integers(0, 80))
+def test_a_string_ends_at_its_first_quote_that_is_not_escaped(text: str, ahead: int) -> None:
+    tail = b"a" * ahead + text.encode()
+    whole = re.match(rb'[^"\\]*(?:\\.[^"\\]*)*"', tail)
+    assert jsontext._string_end(b'"' + tail, 1) == (whole.end() if whole else -1)
+
+
+def test_no_long_string_takes_long() -> None:
+    """Where a step is taken for each of its quotes, or each of its backslashes, these take ten seconds."""
+    begun = time.perf_counter()
+    for unit in (rb"\"", rb"\\", rb"\\\""):
+        text = b'["' + unit * 10_000_000 + b'"]'
+        assert len(jsontext.elide(text, 1000)[1]) == 1
+    assert time.perf_counter() - begun < 5
 
 
 def test_a_shortened_text_says_the_same_with_digests_for_what_was_long() -> None:
