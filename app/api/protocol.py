@@ -6,8 +6,8 @@ The bounds, each at the point that uvicorn has for it:
 - A head: `max_headers` and `max_header_bytes`, then 431. HEAD_SECONDS, then the connection is closed.
 - What is neither head nor body (trailers, chunk extensions, blank lines): `max_header_bytes` at a stretch, then 400.
 - A body, an answer: STALL_SECONDS in which the client neither sends nor takes a byte that is due.
-- A body that nobody wants: LINGER_SECONDS after its answer, in which it is thrown away, so that the client gets to read
-  that answer.
+- What nobody wants any more (the body of a request that was refused, say): LINGER_SECONDS, in which it is thrown away,
+  so that the client gets to read its answer.
 - Requests sent ahead: MAX_AHEAD. Those before are answered, then the connection is closed.
 """
 
@@ -32,7 +32,7 @@ HEAD_SECONDS: Final = 30.0
 STALL_SECONDS: Final = 120.0
 """The longest silence of a client that owes us a body, and the longest time for which it takes no byte of an answer."""
 LINGER_SECONDS: Final = 10.0
-"""How long a body is still read after its request was answered."""
+"""How long a client that was answered may go on sending."""
 MAX_AHEAD: Final = 32
 """How many requests may be sent before the first of them is answered."""
 
@@ -60,6 +60,7 @@ class GatewayProtocol(HttpToolsProtocol):
     """How much has come since something did."""
     _received_bytes = 0
     _refusal: GatewayError | None = None
+    _refused = False
     _deadline: asyncio.TimerHandle | None = None
     _deadline_seconds: float | None = None
     _stall_timer: asyncio.TimerHandle | None = None
@@ -79,6 +80,8 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse, and refuse what goes on and on without becoming a request."""
+        if self._refused:
+            return
         self._received_bytes += len(data)
         self._progressed = False
         super().data_received(data)
@@ -102,6 +105,13 @@ class GatewayProtocol(HttpToolsProtocol):
             cycle.disconnected = True
             cycle.message_event.set()
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """The process is to stop: finish what is being answered, and close."""
+        if self._refused:
+            self.transport.close()
+        else:
+            super().shutdown()
 
     # What the parser calls.
 
@@ -154,11 +164,13 @@ class GatewayProtocol(HttpToolsProtocol):
             self.flow.pause_reading()
         elif self._part is _Part.BODY and (len(self._unanswered) != 1 or self.cycle.response_started):
             self.transport.close()
-        elif not self.transport.is_closing():
+        elif not (self._refused or self.transport.is_closing()):
             self._refuse(self._refusal or GatewayError(ErrorCode.INVALID_REQUEST, "The request is not valid HTTP."))
 
     def _refuse(self, refusal: GatewayError) -> None:
-        """Answer and close. A request whose body turned out not to be HTTP goes on as if its client had left."""
+        """Answer, and heed no more. A request whose body turned out not to be HTTP ends as if its client had left."""
+        self._refused = True
+        self.flow.resume_reading()
         request_id = new_request_id()
         if self._unanswered:
             exchange: Exchange | None = self.cycle.scope["state"].get("exchange")
@@ -170,7 +182,8 @@ class GatewayProtocol(HttpToolsProtocol):
         headers += [(b"connection", b"close"), (b"x-request-id", request_id.encode())]
         lines = [STATUS_LINE[status], *(b"%b: %b\r\n" % header for header in headers)]
         self.transport.write(b"".join((*lines, b"\r\n", body)))
-        self.transport.close()
+        self.transport.write_eof()
+        self._set_deadline(LINGER_SECONDS)  # closing at once would take back the answer from who is still sending
 
     def _head_too_large(self) -> GatewayError:
         return GatewayError(
@@ -182,7 +195,7 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def _set_clocks(self) -> None:
         """Start, or leave alone, the clock for what is due from the client."""
-        if self.transport.is_closing():
+        if self._refused or self.transport.is_closing():
             return
         if not self._unanswered:
             self._set_deadline(LINGER_SECONDS if self._part is _Part.BODY else HEAD_SECONDS)

@@ -65,9 +65,11 @@ class RawConnection:
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
         return RawAnswer(int(start.split(" ")[1]), headers, b"")
 
-    async def answer(self) -> RawAnswer:
+    async def answer(self, *, has_body: bool = True) -> RawAnswer:
         """Wait for a whole answer. Raises IncompleteReadError or ConnectionError where it breaks off."""
         answer = await self.answer_head()
+        if not has_body:
+            return answer
         if answer.headers.get("transfer-encoding") == "chunked":
             while size := int(await self._reader.readuntil(b"\r\n"), 16):
                 answer.body += await self._reader.readexactly(size)
@@ -117,7 +119,7 @@ async def ask(port: int, request: bytes) -> RawAnswer | None:
         with suppress(ConnectionError):  # it may well have answered before all was sent
             await connection.send(request)
         try:
-            return await connection.answer()
+            return await connection.answer(has_body=not request.startswith(b"HEAD"))
         except asyncio.IncompleteReadError as nothing:
             if nothing.partial:
                 raise
