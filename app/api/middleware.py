@@ -64,6 +64,8 @@ class Exchanges:
             await self._answer(exchange, bug(exchange), marked)
         finally:
             self._settler.settle(exchange)
+            # The server keeps the scope for as long as the connection is idle; a body of 90 MiB must not stay with it.
+            scope["state"] = {}
 
     async def _answer(self, exchange: Exchange, error: GatewayError, marked: _Marked) -> None:
         if not marked.started:

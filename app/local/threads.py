@@ -46,3 +46,5 @@ async def _run(pool: ThreadPoolExecutor, job: Callable[P, T], *args: P.args, **k
                 await asyncio.wait([work])
         work.exception()  # taken, or asyncio would report it as lost
         raise
+    finally:
+        del work  # what it raised leads back to this frame, and to the job's arguments: a cycle of many MiB
