@@ -21,21 +21,9 @@ def test_what_could_be_an_id_is_decoded_once(segment: str) -> None:
 @pytest.mark.parametrize(
     "segment",
     [
-        ".",
-        "..",
-        "%2e%2e",
-        "%2E.",
-        "a%2F..%2Fb",
-        "..%2F..",
-        "a%5C..%5Cb",
-        "%2Fa",
-        "a%2F",
-        "a%2F%2Fb",
-        "%00",
-        "a%0Ab",
-        "%7F",
-    ]
-    + ["%FF", "a" * (MAX_ID_LENGTH + 1), "%C2%A0", "%E2%80%AE"],
+        *(".", "..", "%2e%2e", "%2E.", "a%2F..%2Fb", "..%2F..", "a%5C..%5Cb", "%2Fa", "a%2F", "a%2F%2Fb"),
+        *("%00", "a%0Ab", "%7F", "%FF", "a" * (MAX_ID_LENGTH + 1), "%C2%A0", "%E2%80%AE"),
+    ],
 )
 def test_what_could_be_another_path_or_no_id_at_all_is_refused(segment: str) -> None:
     assert decode_id(segment) is None
