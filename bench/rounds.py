@@ -58,7 +58,7 @@ def run(
     plan: Plan, contenders: Sequence[Contender], *, cores: Cores, tools: Path, folder: Path, say: Say
 ) -> list[Entry]:
     """Measure. A new start of each contender for each round, so that no two are ever up together."""
-    entries = [_admit(contender, plan, tools, say) for contender in contenders]
+    entries = [_admit(contender, plan, tools) for contender in contenders]
     with upstream.running(folder / "upstream", core=cores.upstream, content_bytes=plan.content_bytes) as (origin, port):
         for number in range(1, plan.rounds + 1):
             for entry in entries:
@@ -76,11 +76,10 @@ def run(
     return entries
 
 
-def _admit(contender: Contender, plan: Plan, tools: Path, say: Say) -> Entry:
+def _admit(contender: Contender, plan: Plan, tools: Path) -> Entry:
     entry = Entry(contender)
     try:
         if plan.install:
-            say(f"installed? {contender.title}")
             contender.install(tools)
         entry.version = contender.version(tools)
     except Unavailable as reason:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -78,7 +79,8 @@ class Contender(ABC):
 
 
 def run_installer(argv: Sequence[str], folder: Path) -> None:
-    """Run one step of an installation in `folder`. Raises Unavailable with the last line it wrote."""
+    """Say and run one step of an installation in `folder`. Raises Unavailable with the last line it wrote."""
+    print(shlex.join(argv), flush=True)
     try:
         done = subprocess.run(argv, cwd=folder, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
