@@ -72,14 +72,14 @@ def test_standard_library_events_are_lines_too() -> None:
     with captured_log() as log:
         logging.getLogger("some.library").info("Started %s", "server")
         logging.getLogger("uvicorn.error").info("Started server process")
-        logging.getLogger("uvicorn.error").warning("Invalid HTTP request received.")
+        logging.getLogger("uvicorn.error").warning("The server is unwell")
         logging.getLogger("uvicorn.access").info("GET / 200")
         logging.getLogger("asyncio").warning("slow")
         logging.getLogger("sqlalchemy.engine").info("SELECT 1")
         events = log.events()
     assert [(event["logger"], event["event"]) for event in events] == [
         ("some.library", "Started server"),
-        ("uvicorn.error", "Invalid HTTP request received."),
+        ("uvicorn.error", "The server is unwell"),
         ("asyncio", "slow"),
     ]
 
