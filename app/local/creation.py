@@ -1,7 +1,7 @@
 """What a create asks for, checked as strictly as OpenAI does. Fields we don't know are ignored.
 
-Guesses, where nobody has shown what OpenAI does: an optional field that is null counts as absent, and a file that does
-not exist is a 400.
+Guesses, where nobody has shown what OpenAI does: an optional field that is null counts as absent, a file that does not
+exist is a 400, and so is a name or a policy too long to show a hundred of in a list.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 
 import orjson
 
-from app.local.errors import invalid, missing, out_of_range, unsupported, wrong_type
+from app.local.errors import invalid, missing, out_of_range, too_long, unsupported, wrong_type
 from app.local.http import json_object
 
 T = TypeVar("T")
@@ -24,6 +24,8 @@ Json = dict[str, Any]
 MEMORY_LIMITS: Final = ("1g", "4g", "16g", "64g")
 MIN_MINUTES: Final = 1
 MAX_MINUTES: Final = 20
+MAX_NAME_CHARS: Final = 1024
+MAX_POLICY_CHARS: Final = 16 * 1024
 
 _KINDS: Final[dict[type, str]] = {str: "a string", int: "an integer", list: "an array", dict: "an object"}
 
@@ -46,17 +48,21 @@ def read_spec(content: bytes) -> ContainerSpec:
     """
     body = json_object(content)
     name = _required(body, "name", str)
+    if len(name) > MAX_NAME_CHARS:
+        raise too_long("name", len(name), MAX_NAME_CHARS)
     minutes = _minutes(body)
     memory_limit = _optional(body, "memory_limit", str)
     if memory_limit is None:
         memory_limit = MEMORY_LIMITS[0]
     elif memory_limit not in MEMORY_LIMITS:
         raise unsupported("memory_limit", memory_limit, MEMORY_LIMITS)
-    policy = _network_policy(_optional(body, "network_policy", dict))
+    policy = orjson.dumps(_network_policy(_optional(body, "network_policy", dict))).decode()
+    if len(policy) > MAX_POLICY_CHARS:
+        raise too_long("network_policy", len(policy), MAX_POLICY_CHARS)
     for place, skill in enumerate(_items(body, "skills", dict)):
         _check_skill(skill, f"skills[{place}]")
     file_ids = tuple(_items(body, "file_ids", str))
-    return ContainerSpec(name, minutes, memory_limit, orjson.dumps(policy).decode(), file_ids)
+    return ContainerSpec(name, minutes, memory_limit, policy, file_ids)
 
 
 def read_file_id(content: bytes) -> str | None:

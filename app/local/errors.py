@@ -111,6 +111,15 @@ def out_of_range(param: str, value: int, minimum: int, maximum: int) -> ApiError
     return ApiError(400, message, param=param, code=code)
 
 
+def too_long(param: str, characters: int, maximum: int) -> ApiError:
+    """A string, or what is kept of an object, longer than `maximum`."""
+    message = (
+        f"Invalid '{param}': string too long. Expected a string with maximum length {maximum}, "
+        f"but got a string with length {characters} instead."
+    )
+    return ApiError(400, message, param=param, code="string_above_max_length")
+
+
 def too_large(what: str, max_bytes: int) -> ApiError:
     """A body or file past its limit."""
     return ApiError(413, f"{what} is too large: the limit is {max_bytes} bytes.", code="request_too_large")

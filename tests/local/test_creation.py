@@ -37,6 +37,7 @@ def allowlist(**fields: object) -> dict[str, object]:
         ({"name": ...}, "missing_required_parameter", "name"),
         ({"name": None}, "invalid_type", "name"),
         ({"name": 3}, "invalid_type", "name"),
+        ({"name": "x" * 1025}, "string_above_max_length", "name"),
         ({"expires_after": "5m"}, "invalid_type", "expires_after"),
         ({"expires_after": {"minutes": 5}}, "missing_required_parameter", "expires_after.anchor"),
         ({"expires_after": {"anchor": "last_active_at"}}, "missing_required_parameter", "expires_after.minutes"),
@@ -59,6 +60,7 @@ def allowlist(**fields: object) -> dict[str, object]:
         (allowlist(allowed_domains=None), "invalid_type", "network_policy.allowed_domains"),
         (allowlist(allowed_domains=[]), "invalid_value", "network_policy.allowed_domains"),
         (allowlist(allowed_domains=["a", 1]), "invalid_type", "network_policy.allowed_domains[1]"),
+        (allowlist(allowed_domains=["a.test"] * 2000), "string_above_max_length", "network_policy"),
         (allowlist(domain_secrets=["x"]), "invalid_type", "network_policy.domain_secrets[0]"),
         (
             allowlist(domain_secrets=[{"domain": "a.test", "name": "n"}]),
