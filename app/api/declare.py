@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from fastapi import APIRouter
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -23,8 +24,10 @@ ENDPOINTS: dict[Operation, Endpoint] = {}
 async def serve(request: Request) -> Response:
     """What every operation's endpoint does: hand the exchange to the gateway of the running application."""
     exchange: Exchange = request.scope["state"]["exchange"]
-    gateway: Gateway = request.scope["state"]["gateway"]
+    gateway: Gateway | None = request.scope["state"].get("gateway")
     principal, operation = exchange.principal, exchange.operation
+    if gateway is None:  # FastAPI's own routing led here, by the decoded path: `/%63ontainers` is no path of the API
+        raise HTTPException(404)
     if principal is None or operation is None:
         raise RuntimeError("an endpoint was reached past the edge")
     return RelayedResponse(exchange, await gateway.handle(exchange, principal, operation))
