@@ -63,7 +63,7 @@ class ErrorCode(StrEnum):
     SHUTTING_DOWN = "shutting_down"
     """The process was told to stop, and the time that requests in flight had was over."""
     STORE_UNAVAILABLE = "store_unavailable"
-    """The database did not answer."""
+    """The database did not answer, or the disk took no more."""
     INTERNAL_ERROR = "internal_error"
     """A bug in the gateway; the log has the traceback under the request id."""
 

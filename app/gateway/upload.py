@@ -117,10 +117,17 @@ class Upload:
 
     async def _hold(self, piece: bytes) -> None:
         self._held_bytes += len(piece)
-        if self._held_bytes > SPOOL_BYTES:
-            await asyncio.to_thread(self._held.write, piece)
-        else:
+        if self._held_bytes <= SPOOL_BYTES:
             self._held.write(piece)
+            return
+        try:
+            await asyncio.to_thread(self._held.write, piece)
+        except OSError as error:
+            raise GatewayError(
+                ErrorCode.STORE_UNAVAILABLE,
+                "There is no room to hold this upload until its body says for which provider it is: say so in the "
+                "header custom-llm-provider.",
+            ) from error
 
     def _on_file(self, piece: bytes) -> None:
         self.digest.update(piece)

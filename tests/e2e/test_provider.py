@@ -178,6 +178,18 @@ async def test_without_a_hint_an_upload_goes_to_the_default(tmp_path: Path) -> N
     assert not other.requests
 
 
+async def test_an_upload_that_cannot_be_held_is_told_how_to_go_through(tmp_path: Path) -> None:
+    body = form(("file", "a", b"x" * 2_000_000))
+    async with two_providers(tmp_path) as (gateway, openai, _):
+        (tmp_path / "data" / "spool").rmdir()
+        refused = await gateway.client.post(FILES, content=body, headers=MULTIPART)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "store_unavailable")
+        assert "header custom-llm-provider" in refused.json()["error"]["message"]
+        headers = MULTIPART | {"custom-llm-provider": "openai"}
+        assert (await gateway.client.post(FILES, content=body, headers=headers)).status_code == 200
+    assert bytes(openai.requests[0].body) == body
+
+
 async def test_a_file_by_reference_is_json(tmp_path: Path) -> None:
     body = {"file_id": "file-abc", "custom_llm_provider": "other"}
     async with two_providers(tmp_path) as (gateway, _, other):
