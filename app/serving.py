@@ -9,7 +9,7 @@ from typing import Final
 
 import uvloop
 
-from app.api.server import CannotListen, Server, make_server
+from app.api.server import CannotListen, Server, make_server, why_not
 from app.config.master_key import ensure_master_key
 from app.config.settings import Settings
 from app.domain.ports import StoreUnavailable
@@ -119,8 +119,10 @@ async def run_fake_openai(data_dir: Path, *, host: str, port: int, api_key: str 
     server = LocalServer(data_dir, host=host, port=port, api_key=api_key)
     try:
         base_url = await server.start()
-    except (DataDirInUse, OSError) as error:
+    except DataDirInUse as error:
         raise StartError(str(error)) from error
+    except OSError as error:
+        raise StartError(str(error) if error.filename else why_not(host, port, error)) from error
     print(f"RUNNING on {base_url.removesuffix('/v1')}", flush=True)
     try:
         await stopped.wait()

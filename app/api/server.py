@@ -41,7 +41,7 @@ class Server(uvicorn.Server):
         try:
             await super().startup(sockets)
         except SystemExit as exiting:  # how uvicorn says that
-            raise CannotListen(_why(self.config.host, self.config.port, exiting.__context__)) from None
+            raise CannotListen(why_not(self.config.host, self.config.port, exiting.__context__)) from None
         self._on_started(self.servers[0].sockets[0].getsockname()[1])
 
     async def shutdown(self, sockets: list[Any] | None = None) -> None:
@@ -89,7 +89,8 @@ def make_server(
     return Server(config, on_started)
 
 
-def _why(host: str, port: int, reason: BaseException | None) -> str:
+def why_not(host: str, port: int, reason: BaseException | None) -> str:
+    """Why an address cannot be listened on, in words for an operator."""
     if isinstance(reason, OSError) and reason.errno == errno.EADDRINUSE:
         return f"port {port} of {host} is in use: stop what listens there, or choose another with --port"
     return f"cannot listen on {host} port {port}: {reason}"
