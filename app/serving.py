@@ -17,7 +17,7 @@ from app.hooks.runner import PluginError
 from app.local.data_folder import DataDirInUse
 from app.local.server import LocalServer
 from app.main import VERSION, create_app
-from app.storage.engine import UnsupportedDatabase
+from app.storage.errors import UnsupportedDatabase
 from app.telemetry.logging import configure_logging, flush
 from app.telemetry.writer import LineWriter
 

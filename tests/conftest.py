@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from uuid import uuid4
 
+import psycopg
 import pytest
 
 from app.storage.engine import Database
@@ -23,18 +24,13 @@ def postgres() -> Iterator[str]:
 
 
 @pytest.fixture
-async def postgres_url(postgres: str) -> AsyncIterator[str]:
+def postgres_url(postgres: str) -> Iterator[str]:
     """The URL of an empty PostgreSQL database of the test's own."""
-    import asyncpg
-
     name = f"quay_{uuid4().hex}"
-    connection = await asyncpg.connect(f"{postgres}/postgres")
-    try:
-        await connection.execute(f"CREATE DATABASE {name} TEMPLATE template0")
+    with psycopg.connect(f"{postgres}/postgres", autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE template0")
         yield f"{postgres}/{name}"
-        await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    finally:
-        await connection.close()
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.service)])

@@ -128,9 +128,9 @@ class Settings(BaseSettings):
     """Folder for everything that is kept on this machine; made when missing."""
     master_key: Annotated[SecretStr | None, BeforeValidator(_empty_is_none)] = None
     """The key that may do everything. Without one, the first start makes one and keeps it in data_dir."""
-    database_url: Annotated[
-        SecretStr, _check_scheme("sqlite", "sqlite+aiosqlite", "postgresql", "postgresql+asyncpg", "postgres")
-    ] = Field(default_factory=_default_database_url)
+    database_url: Annotated[SecretStr, _check_scheme("sqlite", "postgresql", "postgres")] = Field(
+        default_factory=_default_database_url
+    )
     """Where keys and records live. Default: SQLite at <data_dir>/quaymaster.db."""
     redis_url: Annotated[SecretStr, _check_scheme("redis", "rediss", "unix")] | None = None
     """Accepted for what is to come: this version keeps nothing in Redis yet."""

@@ -95,8 +95,9 @@ class KeyStore(Protocol):
     async def change(self, key_id: str, edit: Callable[[VirtualKey], VirtualKey]) -> VirtualKey | None:
         """Read a key, edit it and write it as one step that no other change can come between.
 
-        Returns the key as it is now, or None where it does not exist. `edit` leaves `key_id` as it is; what it raises
-        comes through, and nothing is written. Raises AliasTaken where another key has the new alias.
+        Returns the key as it is now, or None where it does not exist. `edit` leaves `key_id` as it is, and may run on
+        another thread; what it raises comes through, and nothing is written. Raises AliasTaken where another key has
+        the new alias.
         """
         ...
 

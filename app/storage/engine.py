@@ -1,48 +1,66 @@
-"""The database: SQLite in a file by default, PostgreSQL where several processes serve."""
+"""The database: SQLite in a file by default, PostgreSQL where several processes serve.
+
+Drivers block, so whatever has to do with the database runs on threads of its own: one hop there and back for each
+transaction, however many statements are in it.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from importlib.util import find_spec
-from pathlib import Path
-from typing import Any, Final
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from math import inf
+from time import monotonic
+from typing import Final, Protocol, TypeVar
 
-from sqlalchemy import URL, Connection, NullPool, event, make_url, text
-from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, NotSupportedError, ProgrammingError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy import Connection, Engine
 
 from app.domain.ports import StoreUnavailable
 from app.storage import migrations
+from app.storage.errors import UnsupportedDatabase, outages
+from app.storage.sqlite import SqliteFile
 
-CONNECT_SECONDS: Final = 5.0
-STATEMENT_SECONDS: Final = 15.0
+T = TypeVar("T")
 
-_OUR_MISTAKES: Final = (DataError, IntegrityError, NotSupportedError, ProgrammingError)
-"""What a driver raises because of the statement, not because of the database."""
+ANSWER_SECONDS: Final = 20.0
+"""How long whoever asks waits: longer than one attempt to connect and one statement may take."""
 
-_MIGRATION_LOCK: Final = 0x71756179
-"""PostgreSQL's advisory lock for migrations: any number that nobody else in the database uses ("quay")."""
+CLOSE_SECONDS: Final = 5.0
+"""How long work that waits for its turn may still begin once the database is being closed."""
 
 
-class UnsupportedDatabase(Exception):
-    """This database URL, or this database, cannot be used; the message says why and never holds the URL."""
+class Backend(Protocol):
+    """What one kind of database is. Its methods block."""
+
+    engine: Engine
+    readers: ThreadPoolExecutor
+    writers: ThreadPoolExecutor
+
+    def create(self) -> None:
+        """Make what is missing and can be made here. Raises StoreUnavailable."""
+        ...
+
+    def migrating(self) -> AbstractContextManager[Connection]:
+        """A transaction that has the migrations' lock."""
+        ...
 
 
 class Database:
-    """A small pool of connections to one database. `open` it, `migrate` it, `close` it.
+    """One database and the threads that work with it. `open` it, `migrate` it, `close` it.
 
-    Whatever keeps the database from answering is StoreUnavailable, with a reason and without an address.
+    Work is a function of a connection. It runs in one transaction on a thread, so it touches nothing of the event
+    loop's. Whatever keeps the database from answering is StoreUnavailable, with a reason and without an address.
+
+    Work once handed over goes on when its caller is cancelled: it commits or rolls back as a whole. The caller of a
+    write who gets StoreUnavailable cannot know whether it was done.
     """
 
-    def __init__(self, url: URL) -> None:
-        self._url = url
-        self._engine = _engine(url, pool_size=4, max_overflow=4, pool_timeout=CONNECT_SECONDS)
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._reading = backend.engine
+        self._writing = backend.engine.execution_options(write=True)
+        self._closes_at = inf
 
     @classmethod
     def open(cls, url: str) -> Database:
@@ -50,124 +68,82 @@ class Database:
 
         Raises UnsupportedDatabase.
         """
-        return cls(_driver_url(url))
+        scheme = url.partition("://")[0]
+        if scheme == "sqlite":
+            return cls(SqliteFile(url))
+        if scheme not in {"postgresql", "postgres"}:
+            raise UnsupportedDatabase("This database is not supported: expected sqlite:///path or postgresql://…")
+        try:
+            from app.storage.postgres import PostgresServer  # its driver takes 10 MB
+        except ImportError:
+            raise UnsupportedDatabase("PostgreSQL needs its driver: pip install 'quaymaster[postgres]'") from None
+        return cls(PostgresServer(url))
 
     async def migrate(self) -> None:
         """Bring the tables to the shape this version needs; a SQLite file and its folder are made if absent.
 
-        Safe while other processes do the same. Raises StoreUnavailable, or UnsupportedDatabase where a newer version
-        has already changed the tables.
+        Safe while other processes do the same, and takes the time it takes. Raises StoreUnavailable, or
+        UnsupportedDatabase where a newer version has already changed the tables.
         """
-        sqlite = _is_sqlite(self._url)
-        if sqlite:
-            await asyncio.to_thread(_make_file, Path(self._url.database or ""))
-        async with self.reading() as connection:
-            if await connection.run_sync(migrations.is_current):
-                return
-        engine = _engine(self._url, poolclass=NullPool, statement_seconds=None)
-        try:
-            async with _transaction(engine, write=True) as connection:
-                if not sqlite:
-                    await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
-                await connection.run_sync(migrations.upgrade)
-        except migrations.UnknownRevision as error:
-            raise UnsupportedDatabase(str(error)) from None
-        finally:
-            await engine.dispose()
+        await _answer(self._backend.writers.submit(self._migrate), seconds=None)
 
-    def reading(self) -> AbstractAsyncContextManager[AsyncConnection]:
-        """A transaction that only reads. Raises StoreUnavailable."""
-        return _transaction(self._engine, write=False)
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """What `work` returns, in a transaction that only reads. Raises StoreUnavailable, and what `work` raises."""
+        return await self._transact(self._backend.readers, self._reading, work)
 
-    def writing(self) -> AbstractAsyncContextManager[AsyncConnection]:
-        """A transaction that commits at its end and rolls back on an error. Raises StoreUnavailable."""
-        return _transaction(self._engine, write=True)
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        """What `work` returns, once it is committed; what it raises rolls back. Raises StoreUnavailable."""
+        return await self._transact(self._backend.writers, self._writing, work)
 
     async def close(self) -> None:
-        """Close every connection."""
-        await self._engine.dispose()
+        """Let the work that was handed over end, end the threads, and close every connection."""
+        self._closes_at = monotonic() + CLOSE_SECONDS
+        await asyncio.to_thread(self._close)
+
+    async def _transact(self, threads: ThreadPoolExecutor, engine: Engine, work: Callable[[Connection], T]) -> T:
+        expires_at = monotonic() + ANSWER_SECONDS
+
+        def transaction() -> T:
+            if monotonic() > min(expires_at, self._closes_at):
+                raise _too_late()
+            with outages(), engine.begin() as connection:
+                return work(connection)
+
+        return await _answer(threads.submit(transaction), ANSWER_SECONDS)
+
+    def _migrate(self) -> None:
+        with outages():
+            self._backend.create()
+            with self._reading.begin() as connection:
+                if migrations.is_current(connection):
+                    return
+            try:
+                with self._backend.migrating() as connection:
+                    migrations.upgrade(connection)
+            except migrations.UnknownRevision as error:
+                raise UnsupportedDatabase(str(error)) from None
+
+    def _close(self) -> None:
+        self._backend.readers.shutdown()
+        self._backend.writers.shutdown()
+        self._backend.engine.dispose()
 
 
-def _driver_url(url: str) -> URL:
-    """The URL with the asyncio driver's name in it, and libpq's `sslmode` as asyncpg spells it."""
-    try:
-        parsed = make_url(url)
-    except (ArgumentError, ValueError):
-        raise UnsupportedDatabase(
-            "The database URL is not a URL: expected sqlite:///path or postgresql://..."
-        ) from None
-    scheme = parsed.drivername
-    if scheme in {"sqlite", "sqlite+aiosqlite"}:
-        if parsed.database in {None, "", ":memory:"} or "mode" in parsed.query:
-            raise UnsupportedDatabase("A SQLite database needs a file: sqlite:///path, or sqlite:////absolute/path.")
-        return parsed.set(drivername="sqlite+aiosqlite")
-    if scheme in {"postgres", "postgresql", "postgresql+asyncpg"}:
-        if find_spec("asyncpg") is None:
-            raise UnsupportedDatabase("PostgreSQL needs its driver: pip install 'quaymaster[postgres]'")
-        query = dict(parsed.query)
-        if "sslmode" in query:
-            query["ssl"] = query.pop("sslmode")
-        return parsed.set(drivername="postgresql+asyncpg", query=query)
-    raise UnsupportedDatabase("This database is not supported: expected sqlite:///path or postgresql://...")
+async def _answer(job: Future[T], seconds: float | None) -> T:
+    """What a job returns or raises, or StoreUnavailable after so many seconds; never stops the job."""
+    answer = asyncio.wrap_future(job)
+    answer.add_done_callback(_taken)
+    done, _ = await asyncio.wait([answer], timeout=seconds)
+    if not done:
+        raise _too_late()
+    return answer.result()
 
 
-def _is_sqlite(url: URL) -> bool:
-    return url.get_backend_name() == "sqlite"
+def _taken(answer: asyncio.Future[T]) -> None:
+    """Take what a job raised, which asyncio would otherwise report where nobody waits any more."""
+    if not answer.cancelled():
+        answer.exception()
 
 
-def _make_file(path: Path) -> None:
-    """Create the file and its folder so that only we may read them. Raises StoreUnavailable."""
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    except OSError as error:
-        raise _unavailable(error) from None
-
-
-def _engine(url: URL, *, statement_seconds: float | None = STATEMENT_SECONDS, **pool: Any) -> AsyncEngine:
-    if _is_sqlite(url):
-        # With no isolation level the driver leaves transactions to us: BEGIN IMMEDIATE, and DDL that rolls back.
-        connect_args: dict[str, Any] = {"isolation_level": None, "timeout": CONNECT_SECONDS}
-        engine = create_async_engine(url, hide_parameters=True, connect_args=connect_args, **pool)
-        event.listen(engine.sync_engine, "connect", _prepare_sqlite)
-        event.listen(engine.sync_engine, "begin", _begin_sqlite)
-        return engine
-    connect_args = {
-        "timeout": CONNECT_SECONDS,
-        "command_timeout": statement_seconds,
-        "server_settings": {"application_name": "quaymaster"},
-    }
-    return create_async_engine(url, hide_parameters=True, pool_pre_ping=True, connect_args=connect_args, **pool)
-
-
-def _prepare_sqlite(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
-    cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    """Take the write lock before the first read: a transaction that reads first may not be allowed to write later."""
-    write = connection.get_execution_options().get("write", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
-
-
-@asynccontextmanager
-async def _transaction(engine: AsyncEngine, *, write: bool) -> AsyncIterator[AsyncConnection]:
-    try:
-        async with engine.connect() as connection:
-            await connection.execution_options(write=write)
-            async with connection.begin():
-                yield connection
-    except _OUR_MISTAKES:
-        raise
-    except (DBAPIError, PoolTimeout, OSError) as error:
-        raise _unavailable(error) from None
-
-
-def _unavailable(error: Exception) -> StoreUnavailable:
-    """Say what happened in the driver's own short code: its text may hold addresses, names and values."""
-    cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
-    reason = getattr(cause, "sqlite_errorname", None) or getattr(cause, "sqlstate", None) or type(cause).__name__
-    return StoreUnavailable(f"the database did not answer ({reason})")
+def _too_late() -> StoreUnavailable:
+    return StoreUnavailable("the database did not answer (out of time)")

@@ -37,7 +37,7 @@ MAX_FIELD_CHARS: Final = 32 * 1024
 """A longer string (a traceback, say) loses its middle."""
 
 _STDOUT_FD: Final = 1
-_QUIET: Final = ("uvicorn", "uvicorn.error", "sqlalchemy", "aiosqlite", "httpx", "httpcore", "asyncio", "alembic")
+_QUIET: Final = ("uvicorn", "uvicorn.error", "sqlalchemy", "psycopg", "httpx", "httpcore", "asyncio", "alembic")
 """Libraries whose information is not ours; their warnings are."""
 
 

@@ -173,7 +173,7 @@ def test_notices_tell_what_may_not_be_meant() -> None:
         (
             "database_url",
             "mysql://me:hunter2@db/x",
-            "must start with sqlite:// or sqlite+aiosqlite:// or postgresql://",
+            "must start with sqlite:// or postgresql:// or postgres://",
         ),
         ("redis_url", "http://:hunter2@redis", "must start with redis:// or rediss:// or unix://"),
     ],

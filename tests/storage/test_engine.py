@@ -1,200 +1,249 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-import stat
+import gc
+import subprocess
 import sys
-from datetime import UTC, datetime, timedelta, timezone
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, insert, text
+from sqlalchemy.exc import IntegrityError
 
 from app.domain.ports import StoreUnavailable
-from app.storage import engine
-from app.storage.engine import Database, UnsupportedDatabase
-from app.storage.keys import SqlKeyStore
-from tests.services import free_port
-from tests.storage.keys import virtual_key
+from app.storage import engine, sqlite, tables
+from app.storage.engine import Database
+from app.storage.errors import UnsupportedDatabase
+
+ROOT = Path(__file__).parents[2]
+
+
+class Gate:
+    """Holds up the database's thread in the middle of its work."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.reached = asyncio.Event()
+        self.open = threading.Event()
+
+    def pass_through(self) -> None:
+        self._loop.call_soon_threadsafe(self.reached.set)
+        assert self.open.wait(10)
+
+
+@pytest.fixture
+async def migrated(database: Database) -> Database:
+    await database.migrate()
+    await database.write(lambda connection: connection.execute(text("CREATE TABLE notes (note TEXT)")))
+    return database
+
+
+def note(word: str, gate: Gate | None = None, fail: Exception | None = None) -> Callable[[Connection], str]:
+    """Work that writes a word down, passes through a gate, and fails."""
+
+    def work(connection: Connection) -> str:
+        connection.execute(text("INSERT INTO notes VALUES (:word)"), {"word": word})
+        if gate is not None:
+            gate.pass_through()
+        if fail is not None:
+            raise fail
+        return word
+
+    return work
+
+
+async def notes_in_the_end(database: Database, url: str) -> list[str]:
+    """The notes, when all the work with this database is over."""
+    await database.close()
+    reopened = Database.open(url)
+    found = await notes(reopened)
+    await reopened.close()
+    return found
+
+
+async def notes(database: Database) -> list[str]:
+    query = text("SELECT note FROM notes ORDER BY note")
+    return await database.read(lambda connection: list(connection.execute(query).scalars()))
 
 
 @pytest.mark.parametrize(
-    ("url", "driver"),
-    [
-        ("sqlite:///./data/quaymaster.db", "sqlite+aiosqlite"),
-        ("sqlite+aiosqlite:////var/lib/q.db", "sqlite+aiosqlite"),
-        ("postgres://u:p@h/db", "postgresql+asyncpg"),
-        ("postgresql://u:p@h:5433/db", "postgresql+asyncpg"),
-        ("postgresql+asyncpg://u:p@h/db", "postgresql+asyncpg"),
-    ],
+    "url", ["", "nonsense", "mysql://u:secret@h/db", "sqlite+aiosqlite:///q.db", "http:postgresql://h/db"]
 )
-def test_urls_get_their_driver(url: str, driver: str) -> None:
-    assert engine._driver_url(url).drivername == driver
-
-
-def test_sslmode_is_spelled_as_asyncpg_spells_it() -> None:
-    url = engine._driver_url("postgresql://u:p@h/db?sslmode=require&target_session_attrs=read-write")
-    assert dict(url.query) == {"ssl": "require", "target_session_attrs": "read-write"}
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "",
-        "nonsense",
-        "mysql://u:secret@h/db",
-        "postgresql+psycopg://u:secret@h/db",
-        "postgresql://u:secret@h:port/db",
-        "sqlite://",
-        "sqlite:///:memory:",
-        "sqlite:///file:x?mode=memory&uri=true",
-    ],
-)
-def test_what_cannot_be_used_is_refused_without_the_url(url: str) -> None:
-    with pytest.raises(UnsupportedDatabase) as refused:
+def test_other_databases_are_refused_without_the_url(url: str) -> None:
+    with pytest.raises(UnsupportedDatabase, match="expected sqlite:///path or postgresql://") as refused:
         Database.open(url)
     assert "secret" not in str(refused.value)
-    assert refused.value.__cause__ is None
-    assert refused.value.__suppress_context__ or refused.value.__context__ is None
 
 
 def test_postgresql_without_its_driver_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "asyncpg", None)
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    monkeypatch.delitem(sys.modules, "app.storage.postgres", raising=False)
     with pytest.raises(UnsupportedDatabase, match=r"pip install 'quaymaster\[postgres\]'"):
         Database.open("postgresql://u:p@h/db")
 
 
-async def test_a_new_file_and_its_folder_are_ours_alone(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "folder" / "q.db"
-    database = Database.open(f"sqlite:///{path}")
+def test_the_store_of_keys_needs_neither_an_orm_nor_another_loop() -> None:
+    """They are 8 MB and 45 ms that every start would pay."""
+    heavy = {"sqlalchemy.orm", "sqlalchemy.ext.asyncio", "greenlet", "aiosqlite", "alembic", "psycopg"}
+    code = "import sys, app.storage.engine, app.storage.keys; print(*sorted(set(sys.argv[1:]) & set(sys.modules)))"
+    command = [sys.executable, "-W", "error", "-c", code, *heavy]
+    done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
+    assert (done.stdout.strip(), done.stderr) == ("", "")
+
+
+async def test_a_write_is_there_when_it_returns(migrated: Database) -> None:
+    assert await migrated.write(note("kept")) == "kept"
+    assert await notes(migrated) == ["kept"]
+
+
+@pytest.mark.parametrize(
+    "error", [LookupError("mine"), ConnectionError("mine")], ids=lambda error: type(error).__name__
+)
+async def test_what_work_raises_comes_through_and_nothing_is_written(migrated: Database, error: Exception) -> None:
+    with pytest.raises(type(error), match="mine"):
+        await migrated.write(note("lost", fail=error))
+    assert await notes(migrated) == []
+
+
+async def test_a_mistake_of_ours_is_no_outage(migrated: Database) -> None:
+    broken = insert(tables.virtual_keys).values(key_id=None)
+    with pytest.raises(IntegrityError):
+        await migrated.write(lambda connection: connection.execute(broken))
+
+
+async def test_a_write_goes_on_when_its_caller_is_cancelled(migrated: Database, database_url: str) -> None:
+    gate = Gate()
+    caller = asyncio.create_task(migrated.write(note("kept", gate)))
+    await gate.reached.wait()
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    assert await notes(migrated) == []
+    gate.open.set()
+    assert await notes_in_the_end(migrated, database_url) == ["kept"]
+
+
+async def test_a_write_that_fails_when_its_caller_is_gone_fails_in_silence(migrated: Database) -> None:
+    reports: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reports.append(context))
+    gate = Gate()
+    caller = asyncio.create_task(migrated.write(note("lost", gate, LookupError("unheard"))))
+    await gate.reached.wait()
+    caller.cancel()
+    await asyncio.wait([caller])
+    del caller
+    gate.open.set()
+    await migrated.close()
+    gc.collect()
+    assert reports == []
+
+
+async def test_nobody_waits_for_ever(migrated: Database, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "ANSWER_SECONDS", 0.05)
+    gate = Gate()
+    with pytest.raises(StoreUnavailable, match="out of time"):
+        await migrated.write(note("late", gate))
+    monkeypatch.undo()
+    gate.open.set()
+    assert await notes_in_the_end(migrated, database_url) == ["late"]
+
+
+async def test_work_whose_turn_comes_too_late_is_not_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    database = await with_notes(tmp_path)
+    gate = Gate()
+    first = asyncio.create_task(database.write(note("first", gate)))
+    await gate.reached.wait()
+    monkeypatch.setattr(engine, "ANSWER_SECONDS", 0.05)
+    with pytest.raises(StoreUnavailable, match="out of time"):
+        await database.write(note("second"))
+    monkeypatch.undo()
+    gate.open.set()
+    await first
+    await database.write(note("third"))
+    assert await notes(database) == ["first", "third"]
+    await database.close()
+
+
+async def test_a_write_is_done_when_its_turn_comes_though_its_caller_is_gone(tmp_path: Path) -> None:
+    database = await with_notes(tmp_path)
+    gate = Gate()
+    first = asyncio.create_task(database.write(note("first", gate)))
+    await gate.reached.wait()
+    second = asyncio.create_task(database.write(note("second")))
+    await asyncio.sleep(0)
+    second.cancel()
+    await asyncio.wait([second])
+    gate.open.set()
+    await first
+    await database.write(note("third"))
+    assert await notes(database) == ["first", "second", "third"]
+    await database.close()
+
+
+async def test_reads_wait_neither_for_a_write_nor_for_a_long_read(migrated: Database) -> None:
+    write, read = Gate(), Gate()
+    held = [
+        asyncio.create_task(migrated.write(note("new", write))),
+        asyncio.create_task(migrated.read(lambda _: read.pass_through())),
+    ]
+    await asyncio.gather(write.reached.wait(), read.reached.wait())
+    assert await asyncio.wait_for(notes(migrated), 5) == []
+    write.open.set()
+    read.open.set()
+    await asyncio.gather(*held)
+
+
+async def test_writes_come_one_after_the_other_on_sqlite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They would fail if they met: none waits for another's lock."""
+    monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.0)
+    database = await with_notes(tmp_path)
+    await asyncio.gather(*(database.write(note(f"{number:02}")) for number in range(30)))
+    assert await notes(database) == [f"{number:02}" for number in range(30)]
+    await database.close()
+
+
+async def test_close_waits_for_the_work_under_way_and_ends_the_threads(database_url: str) -> None:
+    before = set(threading.enumerate())
+    database = Database.open(database_url)
+    await database.migrate()
+    gate = Gate()
+    work = asyncio.create_task(database.read(lambda _: gate.pass_through()))
+    await gate.reached.wait()
+    ours = {thread for thread in set(threading.enumerate()) - before if thread.name.startswith("storage")}
+    assert ours
+    closing = asyncio.create_task(database.close())
+    assert not (await asyncio.wait([closing], timeout=0.05))[0]
+    gate.open.set()
+    await closing
+    assert work.done()
+    assert not [thread for thread in ours if thread.is_alive()]
+
+
+async def test_close_does_not_begin_what_has_waited_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "CLOSE_SECONDS", 0.0)
+    database = await with_notes(tmp_path)
+    gate = Gate()
+    first = asyncio.create_task(database.write(note("first", gate)))
+    await gate.reached.wait()
+    second = asyncio.create_task(database.write(note("second")))
+    closing = asyncio.create_task(database.close())
+    await asyncio.sleep(0.01)
+    gate.open.set()
+    await closing
+    assert await first == "first"
+    with pytest.raises(StoreUnavailable, match="out of time"):
+        await second
+
+
+async def test_closing_twice_is_closing_once(database: Database) -> None:
     await database.migrate()
     await database.close()
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
 
-async def test_sqlite_is_durable_and_lets_readers_read(tmp_path: Path) -> None:
-    database = Database.open(f"sqlite:///{tmp_path}/q.db")
+async def with_notes(folder: Path) -> Database:
+    database = Database.open(f"sqlite:///{folder}/q.db")
     await database.migrate()
-    async with database.reading() as connection:
-        pragmas = {
-            name: (await connection.execute(text(f"PRAGMA {name}"))).scalar_one()
-            for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
-        }
-    await database.close()
-    assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 5000}
-
-
-async def test_a_folder_that_cannot_be_made_is_an_outage_without_its_path(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    database = Database.open(f"sqlite:///{tmp_path}/file/q.db")
-    with pytest.raises(StoreUnavailable) as outage:
-        await database.migrate()
-    await database.close()
-    assert str(tmp_path) not in str(outage.value)
-
-
-async def test_a_file_that_is_no_database_is_an_outage_with_a_reason(tmp_path: Path) -> None:
-    (tmp_path / "q.db").write_bytes(b"something else entirely" * 100)
-    database = Database.open(f"sqlite:///{tmp_path}/q.db")
-    with pytest.raises(StoreUnavailable, match="SQLITE_NOTADB"):
-        await database.migrate()
-    await database.close()
-
-
-async def test_a_locked_file_is_an_outage_with_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "CONNECT_SECONDS", 0.05)
-    database = Database.open(f"sqlite:///{tmp_path}/q.db")
-    await database.migrate()
-    async with database.writing():
-        with pytest.raises(StoreUnavailable, match="SQLITE_BUSY"):
-            async with database.writing():
-                pass
-    await database.close()
-
-
-async def test_a_cancelled_writer_leaves_no_lock_behind(tmp_path: Path) -> None:
-    database = Database.open(f"sqlite:///{tmp_path}/q.db")
-    await database.migrate()
-    store = SqlKeyStore(database)
-    for _ in range(20):
-        task = asyncio.create_task(store.add(virtual_key()))
-        for _ in range(5):
-            await asyncio.sleep(0)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-    await asyncio.wait_for(store.add(virtual_key()), 2)
-    await database.close()
-
-
-async def test_a_closed_port_is_an_outage_without_address_or_password() -> None:
-    port = free_port()
-    await _is_silent_about(f"postgresql://quay:s3cret@127.0.0.1:{port}/quay", "s3cret", str(port), "127.0.0.1")
-
-
-async def test_a_host_without_an_address_is_an_outage() -> None:
-    await _is_silent_about("postgresql://quay:s3cret@no-such-host.invalid/quay", "s3cret", "no-such-host")
-
-
-async def test_a_server_that_never_answers_is_an_outage(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "CONNECT_SECONDS", 0.1)
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        await _is_silent_about(f"postgresql://quay:s3cret@127.0.0.1:{silent.getsockname()[1]}/quay", "s3cret")
-
-
-@pytest.mark.service
-async def test_a_wrong_password_and_a_missing_database_are_outages(postgres: str) -> None:
-    address = postgres.split("@")[1]
-    await _is_silent_about(f"postgresql://quay:s3cret@{address}/postgres", "s3cret", address)
-    await _is_silent_about(f"{postgres}/nobody-made-this", "nobody-made-this")
-
-
-@pytest.mark.service
-async def test_connections_that_died_are_replaced(postgres_url: str) -> None:
-    database = Database.open(postgres_url)
-    await database.migrate()
-    async with database.reading() as connection:
-        mine = (await connection.execute(text("SELECT pg_backend_pid()"))).scalar_one()
-    other = Database.open(postgres_url)
-    async with other.writing() as connection:
-        await connection.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": mine})
-    assert await SqlKeyStore(database).get("0" * 16) is None
-    await other.close()
-    await database.close()
-
-
-@pytest.mark.service
-async def test_a_connection_that_dies_under_a_statement_is_an_outage(postgres_url: str) -> None:
-    database = Database.open(postgres_url)
-    with pytest.raises(StoreUnavailable):
-        async with database.reading() as connection:
-            await connection.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
-    await database.close()
-
-
-async def test_naive_times_are_refused(database: Database) -> None:
-    await database.migrate()
-    naive = virtual_key(created_at=datetime(2026, 1, 1))
-    with pytest.raises(Exception, match="time zone"):
-        await SqlKeyStore(database).add(naive)
-
-
-async def test_times_come_back_in_utc(database: Database) -> None:
-    await database.migrate()
-    there = datetime(2026, 1, 1, 12, 0, 0, 123456, tzinfo=timezone(timedelta(hours=5)))
-    key = virtual_key(created_at=there, expires_at=there)
-    await SqlKeyStore(database).add(key)
-    found = await SqlKeyStore(database).get(key.key_id)
-    assert found is not None
-    assert found.expires_at == there
-    assert found.expires_at.tzinfo is UTC
-
-
-async def _is_silent_about(url: str, *secrets: str) -> None:
-    database = Database.open(url)
-    with pytest.raises(StoreUnavailable) as outage:
-        await database.migrate()
-    await database.close()
-    assert not [secret for secret in secrets if secret in str(outage.value)]
-    assert outage.value.__cause__ is None
-    assert outage.value.__suppress_context__
+    await database.write(lambda connection: connection.execute(text("CREATE TABLE notes (note TEXT)")))
+    return database

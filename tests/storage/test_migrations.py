@@ -4,9 +4,7 @@ import asyncio
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 from alembic import command
@@ -16,11 +14,11 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text, update
 
 from app.storage import migrations, tables
-from app.storage.engine import Database, UnsupportedDatabase
+from app.storage.engine import Database
+from app.storage.errors import UnsupportedDatabase
 from app.storage.keys import SqlKeyStore
 from tests.storage.keys import virtual_key
 
-Result = TypeVar("Result")
 ROOT = Path(__file__).parents[2]
 START = """
 import asyncio, sys
@@ -37,38 +35,38 @@ print(*sorted({"alembic", "mako"} & set(sys.modules)))
 
 
 async def test_up_down_and_up_again(database: Database) -> None:
-    await _in_writing(database, lambda connection: command.upgrade(migrations.config(connection), "head"))
+    await database.write(lambda connection: command.upgrade(migrations.config(connection), "head"))
     key = virtual_key()
     await SqlKeyStore(database).add(key)
-    await _in_writing(database, lambda connection: command.downgrade(migrations.config(connection), "base"))
-    assert await _in_writing(database, lambda connection: inspect(connection).get_table_names()) == ["alembic_version"]
-    await _in_writing(database, lambda connection: command.upgrade(migrations.config(connection), "head"))
+    await database.write(lambda connection: command.downgrade(migrations.config(connection), "base"))
+    assert await database.write(lambda connection: inspect(connection).get_table_names()) == ["alembic_version"]
+    await database.write(lambda connection: command.upgrade(migrations.config(connection), "head"))
     await database.migrate()
     await SqlKeyStore(database).add(key)
 
 
 async def test_an_empty_database_gets_the_schema_that_the_migrations_lead_to(database: Database) -> None:
     await database.migrate()
-    at_once = await _in_writing(database, _schema)
-    await _in_writing(database, lambda connection: command.downgrade(migrations.config(connection), "base"))
-    await _in_writing(database, lambda connection: command.upgrade(migrations.config(connection), "head"))
-    step_by_step = await _in_writing(database, _schema)
+    at_once = await database.write(_schema)
+    await database.write(lambda connection: command.downgrade(migrations.config(connection), "base"))
+    await database.write(lambda connection: command.upgrade(migrations.config(connection), "head"))
+    step_by_step = await database.write(_schema)
     assert at_once == step_by_step
     assert len(at_once) > 10
-    assert await _in_writing(database, _differences) == []
+    assert await database.write(_differences) == []
 
 
 async def test_an_older_database_is_brought_forward(database: Database) -> None:
-    await _in_writing(database, lambda connection: command.upgrade(migrations.config(connection), "head"))
-    await _in_writing(database, lambda connection: command.downgrade(migrations.config(connection), "base"))
+    await database.write(lambda connection: command.upgrade(migrations.config(connection), "head"))
+    await database.write(lambda connection: command.downgrade(migrations.config(connection), "base"))
     await database.migrate()
-    assert await _in_writing(database, migrations.is_current)
+    assert await database.write(migrations.is_current)
 
 
 async def test_a_database_of_a_newer_version_is_refused(database: Database) -> None:
     await database.migrate()
     future = update(tables.revision).values(version_num="9999")
-    await _in_writing(database, lambda connection: connection.execute(future))
+    await database.write(lambda connection: connection.execute(future))
     with pytest.raises(UnsupportedDatabase, match=r"'9999'.*newer version"):
         await database.migrate()
 
@@ -110,15 +108,10 @@ async def test_processes_that_start_together_on_one_database(database_url: str) 
     errors = [(await process.communicate())[1].decode() for process in started]
     assert errors == [""] * 4
     database = Database.open(database_url)
-    async with database.reading() as connection:
-        rows = (await connection.execute(text("SELECT version_num FROM alembic_version"))).scalars().all()
+    revisions = text("SELECT version_num FROM alembic_version")
+    rows = await database.read(lambda connection: connection.execute(revisions).scalars().all())
     await database.close()
     assert rows == [migrations.HEAD]
-
-
-async def _in_writing(database: Database, work: Callable[[Connection], Result]) -> Result:
-    async with database.writing() as connection:
-        return await connection.run_sync(work)
 
 
 def _schema(connection: Connection) -> list[str]:

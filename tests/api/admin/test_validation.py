@@ -191,8 +191,8 @@ async def test_a_database_that_is_away_is_a_503(admin: Admin) -> None:
 
     assert isinstance(admin.store, SqlKeyStore)
     await admin.store.add(virtual_key(alias="prod"))
-    async with admin.store._database.writing() as connection:
-        await connection.exec_driver_sql("ALTER TABLE virtual_keys RENAME TO elsewhere")
+    rename = "ALTER TABLE virtual_keys RENAME TO elsewhere"
+    await admin.store._database.write(lambda connection: connection.exec_driver_sql(rename))
     for path, fields in (("/key/generate", {}), ("/key/block", {"key": "prod"}), ("/key/delete", {"keys": ["prod"]})):
         refused = await refusal(admin, path, fields)
         assert (refused.status, refused.code) == (503, "store_unavailable")

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection
+
+from app.domain.ports import StoreUnavailable
+from app.storage import sqlite
+from app.storage.engine import Database
+from app.storage.errors import UnsupportedDatabase
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["sqlite://", "sqlite:///", "sqlite://data/q.db", "sqlite:///:memory:", "sqlite:///file:x?mode=memory&uri=true"],
+)
+def test_a_database_needs_a_file(url: str) -> None:
+    with pytest.raises(UnsupportedDatabase, match="needs a file"):
+        Database.open(url)
+
+
+def test_nothing_is_made_before_it_is_asked_for(tmp_path: Path) -> None:
+    Database.open(f"sqlite:///{tmp_path}/q.db")
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_new_file_and_its_folder_are_ours_alone(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "folder" / "q.db"
+    database = Database.open(f"sqlite:///{path}")
+    await database.migrate()
+    await database.close()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+async def test_every_connection_is_durable_and_lets_readers_read(tmp_path: Path) -> None:
+    def pragmas(connection: Connection) -> list[object]:
+        names = ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+        return [connection.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in names]
+
+    database = Database.open(f"sqlite:///{tmp_path}/q.db")
+    await database.migrate()
+    assert await database.read(pragmas) == ["wal", 2, 1, 5000]
+    assert await database.write(pragmas) == ["wal", 2, 1, 5000]
+    await database.close()
+    assert os.listdir(tmp_path) == ["q.db"]
+
+
+async def test_a_folder_that_cannot_be_made_is_an_outage_without_its_path(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    database = Database.open(f"sqlite:///{tmp_path}/file/q.db")
+    with pytest.raises(StoreUnavailable) as outage:
+        await database.migrate()
+    await database.close()
+    assert str(tmp_path) not in str(outage.value)
+
+
+async def test_a_file_that_is_no_database_is_an_outage_with_a_reason(tmp_path: Path) -> None:
+    (tmp_path / "q.db").write_bytes(b"something else entirely" * 100)
+    database = Database.open(f"sqlite:///{tmp_path}/q.db")
+    with pytest.raises(StoreUnavailable, match="SQLITE_NOTADB"):
+        await database.migrate()
+    await database.close()
+
+
+async def test_what_others_hold_locked_is_an_outage_with_a_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.05)
+    ours, theirs = Database.open(f"sqlite:///{tmp_path}/q.db"), Database.open(f"sqlite:///{tmp_path}/q.db")
+    await ours.migrate()
+
+    with theirs._backend.migrating():
+        with pytest.raises(StoreUnavailable, match="SQLITE_BUSY"):
+            await ours.write(lambda _: None)
+        await ours.read(lambda _: None)
+    await ours.write(lambda _: None)
+    await ours.close()
+    await theirs.close()
+
+
+async def test_a_transaction_reads_one_state(tmp_path: Path) -> None:
+    ours, theirs = Database.open(f"sqlite:///{tmp_path}/q.db"), Database.open(f"sqlite:///{tmp_path}/q.db")
+    await ours.migrate()
+
+    def tables(connection: Connection) -> int:
+        count: int = connection.exec_driver_sql("SELECT count(*) FROM sqlite_master").scalar_one()
+        return count
+
+    def before_and_after(connection: Connection) -> tuple[int, int]:
+        before = tables(connection)
+        with theirs._backend.migrating() as other:
+            other.exec_driver_sql("CREATE TABLE new (x)")
+        return before, tables(connection)
+
+    before, after = await ours.read(before_and_after)
+    assert after == before
+    assert await ours.read(tables) == before + 1
+    await ours.close()
+    await theirs.close()
