@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TOOLS = ROOT / ".bench"
 RESULT = ROOT / "bench" / "results" / "latest.json"
 ESSENTIAL = {"nginx", "quaymaster"}
-NEEDED = {"wrk": "wrk", "nginx": "nginx-light", "curl": "curl", "taskset": "util-linux", "setpriv": "util-linux"}
+NEEDED = {"wrk": "wrk", "nginx": "nginx", "curl": "curl", "taskset": "util-linux", "setpriv": "util-linux"}
 """Programs, and Debian's packages that hold them."""
 
 
