@@ -47,6 +47,7 @@ async def _answer(request: Request, error: Exception) -> Response:
         error = _translated(request, exchange, error)
     exchange.error_code = error.code.value
     status, headers, body = rendered(error)
+    exchange.response_json = body
     response = Response(body, status)
     response.raw_headers = headers
     return response
