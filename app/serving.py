@@ -65,14 +65,14 @@ async def _serve(settings: Settings, master_key: str, is_new: bool, writer: Line
 
 
 def _settle_memory() -> None:
-    """Leave what start-up made out of every garbage collection, and collect less often.
+    """Leave what start-up made out of every garbage collection, and collect from now on, but less often.
 
     Requests leave no cycles behind; what collections cost is walking the half a million objects of the imported
     libraries while requests wait. Measured at 64 connections: p99 from 54 to 20 ms, CPU per request 12 % less.
     """
-    gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 100)
+    gc.enable()
 
 
 async def _until_stopped(server: Server) -> None:
