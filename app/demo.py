@@ -25,7 +25,9 @@ def run_demo(base_url: str, api_key: str) -> None:
         with openai.OpenAI(base_url=base_url, api_key=api_key, max_retries=0) as client:
             _walk(client)
     except openai.APIConnectionError:
-        raise DemoError(f"nothing answers at {base_url}: start the gateway with `make run`") from None
+        raise DemoError(
+            f"nothing answers at {base_url}: start the gateway with `make run`, or say --base-url"
+        ) from None
     except openai.APIError as error:
         raise DemoError(error.message) from error
     print("Done: all nine operations.")

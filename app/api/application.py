@@ -21,6 +21,7 @@ from app.domain.exchange import Exchange
 from app.gateway.authenticate import Authenticator
 from app.gateway.pipeline import Gateway
 from app.gateway.settle import Settler
+from app.telemetry.redaction import shown_path
 from quaymaster.operations import BASE_PATH
 
 
@@ -61,5 +62,7 @@ def _translated(request: Request, exchange: Exchange, error: Exception) -> Gatew
         )
         return GatewayError(ErrorCode.METHOD_NOT_ALLOWED, f"{request.method} is not allowed here.", allow=allow)
     if isinstance(error, HTTPException) and error.status_code == 404:
-        return GatewayError(ErrorCode.ROUTE_NOT_FOUND, f"Invalid URL ({request.method} {exchange.path[:256]}).")
+        return GatewayError(
+            ErrorCode.ROUTE_NOT_FOUND, f"Invalid URL ({request.method} {shown_path(exchange.path[:1024])[:256]})."
+        )
     return bug(exchange)

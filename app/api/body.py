@@ -15,7 +15,7 @@ class AsgiBody:
     body to a request that is refused by its head.
     """
 
-    __slots__ = ("_max_bytes", "_receive", "bytes_read", "declared_bytes", "ended")
+    __slots__ = ("_coding", "_max_bytes", "_receive", "bytes_read", "declared_bytes", "ended")
 
     def __init__(self, receive: Receive, headers: RawHeaders) -> None:
         self.declared_bytes: int | None = None
@@ -23,16 +23,20 @@ class AsgiBody:
         self.ended = True
         self._receive = receive
         self._max_bytes = 0
+        self._coding = b"chunked"
         for name, value in headers:
             if name == b"content-length":
                 self.declared_bytes = int(value)  # the HTTP parser has let only digits through
                 self.ended = self.declared_bytes == 0
             elif name == b"transfer-encoding":
                 self.ended = False
+                self._coding = value.strip().lower()
 
     def allow(self, max_bytes: int) -> None:
         """Set how large the whole body may be."""
         self._max_bytes = max_bytes
+        if self._coding != b"chunked":
+            raise GatewayError(ErrorCode.INVALID_REQUEST, "The only transfer encoding read here is chunked.")
         if self.declared_bytes is not None and self.declared_bytes > max_bytes:
             raise self._too_large()
 

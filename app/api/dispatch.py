@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Final, Self
 
 from starlette.requests import Request
-from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.api.declare import Endpoint
 from app.api.middleware import limited
 from app.domain.errors import ErrorCode, GatewayError
 from app.domain.exchange import Exchange, Outcome
 from app.domain.ids import decode_id
 from app.gateway.pipeline import Gateway
+from app.telemetry.redaction import shown_path
 from quaymaster.operations import Operation, Route
-
-Endpoint = Callable[[Request], Awaitable[Response]]
 
 WATCH_AFTER_SECONDS: Final = 0.25
 """From here on somebody watches whether the client is still there. Most requests are over by then: a timer is all."""
@@ -68,14 +67,14 @@ def identified(exchange: Exchange, found: Route) -> Operation:
         exchange.container_id = decode_id(found.container_id)
         if exchange.container_id is None:
             raise GatewayError(
-                ErrorCode.CONTAINER_NOT_FOUND, f"Container with id '{found.container_id[:256]}' not found."
+                ErrorCode.CONTAINER_NOT_FOUND, f"Container with id '{shown_path(found.container_id)[:256]}' not found."
             )
     if found.file_id is not None:
         exchange.file_id = decode_id(found.file_id)
         if exchange.file_id is None:
             raise GatewayError(
                 ErrorCode.FILE_NOT_FOUND,
-                f"File {found.file_id[:256]} not found on container {exchange.container_id}.",
+                f"File {shown_path(found.file_id)[:256]} not found on container {exchange.container_id}.",
             )
     return operation
 

@@ -15,6 +15,7 @@ from app.api.responses import send_error
 from app.domain.errors import ClientGone, ErrorCode, GatewayError
 from app.domain.exchange import Exchange, Outcome
 from app.gateway.settle import Settler
+from app.telemetry.redaction import shown_path
 from quaymaster.operations import route
 
 log = structlog.get_logger("app.api")
@@ -60,7 +61,7 @@ class Exchanges:
                 if not marked.started:
                     await send_error(exchange, shutting_down(exchange), marked.send)
         except Exception:
-            log.exception("bug", request_id=exchange.request_id, path=exchange.path)
+            log.exception("bug", request_id=exchange.request_id, path=shown_path(exchange.path))
             await self._answer(exchange, bug(exchange), marked)
         finally:
             self._settler.settle(exchange)
@@ -143,7 +144,6 @@ def limited(exchange: Exchange, receive: Receive) -> Receive:
         message = await receive()
         exchange.body.bytes_read += len(message.get("body", b""))
         if exchange.body.bytes_read > MAX_ADMIN_BODY_BYTES:
-            exchange.body.allow(0)
             raise GatewayError(
                 ErrorCode.REQUEST_TOO_LARGE, f"The request body is larger than {MAX_ADMIN_BODY_BYTES} bytes."
             )

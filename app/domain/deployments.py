@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from urllib.parse import unquote_plus
 
 from app.domain.ports import RawHeaders, Upstream
 
@@ -27,6 +28,9 @@ class Deployment:
         return f"Deployment(name={self.name!r}, provider={self.provider!r})"
 
     def target(self, path: str, query: str) -> bytes:
-        """The request target for an API path whose ids are already percent-encoded."""
+        """The request target for an API path whose ids are already percent-encoded. What is configured wins."""
+        if query and self.query_suffix:
+            own = self.query_suffix.partition("=")[0]
+            query = "&".join(pair for pair in query.split("&") if unquote_plus(pair.partition("=")[0]) != own)
         joined = f"{query}&{self.query_suffix}" if query and self.query_suffix else query or self.query_suffix
         return f"{self.base_path}{path}?{joined}".encode() if joined else f"{self.base_path}{path}".encode()

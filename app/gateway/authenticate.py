@@ -1,4 +1,4 @@
-"""First phase: from a credential to the principal behind it.
+"""Before the phases: from a credential to the principal behind it.
 
 `Authenticator.cached` answers nearly every request: no await, no database, about a microsecond. What it cannot answer
 goes to `authenticate`, which reads the database at most once per key however many ask at once.

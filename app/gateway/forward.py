@@ -9,7 +9,8 @@ from app.domain.deployments import Deployment
 from app.domain.errors import ErrorCode, FaultKind, GatewayError, UpstreamFault
 from app.domain.exchange import Attempt, Exchange
 from app.domain.ids import encode_id
-from app.domain.ports import RawHeaders, UpstreamReply
+from app.domain.ports import OutgoingBody, RawHeaders, UpstreamReply
+from app.gateway.upload import Upload
 from app.hooks.runner import HookRunner
 from quaymaster.operations import Operation
 
@@ -40,9 +41,9 @@ async def forward(exchange: Exchange, operation: Operation, deployment: Deployme
     """Make one attempt. Raises GatewayError where the deployment gives no answer, ClientGone where nobody waits."""
     attempt = Attempt(len(exchange.attempts) + 1, deployment, time.perf_counter())
     exchange.attempts.append(attempt)
-    if hooks.attempt:
-        await hooks.attempt(exchange, attempt)
     try:
+        if hooks.attempt:
+            await hooks.attempt(exchange, attempt)
         reply = await deployment.upstream.send(
             operation.method.encode(),
             deployment.target(path_of(operation, exchange), exchange.upstream_query),
@@ -55,10 +56,19 @@ async def forward(exchange: Exchange, operation: Operation, deployment: Deployme
         if hooks.attempt_failed:
             await hooks.attempt_failed(exchange, attempt)
         raise explained(fault, operation, deployment) from fault
+    except BaseException:
+        await let_go(exchange.upstream_body)
+        raise
     finally:
         attempt.ended_at = time.perf_counter()
     attempt.status = reply.status
     return reply
+
+
+async def let_go(body: OutgoingBody) -> None:
+    """Close a body that may never have been handed to an upstream; one that was is closed already."""
+    if isinstance(body, Upload):
+        await body.aclose()
 
 
 def path_of(operation: Operation, exchange: Exchange) -> str:

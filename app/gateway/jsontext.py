@@ -1,7 +1,7 @@
 """Surgery on JSON text: take a member out, put a member in, leave every other byte as it was.
 
 A gateway that parses and prints again loses what its parser does not keep: big numbers, duplicate keys, the client's
-own formatting. All functions but `elide` expect text that a JSON parser has already accepted.
+own formatting. Except for `elide` and `amend_list`, functions expect text that a JSON parser has accepted.
 """
 
 from __future__ import annotations
@@ -68,7 +68,10 @@ def amend_object(text: bytes, parsed: dict[str, Any], addition: Addition) -> byt
 
 
 def amend_list(text: bytes, addition: Addition) -> bytes:
-    """A list with members added at the end of each object in its `data`."""
+    """A list with members added at the end of each object in its `data`.
+
+    Raises ValueError, LookupError or RecursionError where the text is not JSON, or not such a list.
+    """
     source = text.decode()
     pieces: list[str] = []
     copied = 0

@@ -57,6 +57,7 @@ class MultipartFilter:
         self._delimiter = b"\r\n--" + boundary
         # A body begins with a delimiter that lacks its line break: lend it one, and take it back on the way out.
         self._buffer = b"\r\n"
+        self._lent_bytes = 2
         self._fed = 0
         self._sent = 0
         self._parts = 0
@@ -88,20 +89,18 @@ class MultipartFilter:
             output.append(self._buffer)
             self._buffer = b""
         joined = b"".join(output)
-        if not self._sent and joined:
-            joined = joined[2:]
+        if self._lent_bytes and joined:
+            taken_back = min(self._lent_bytes, len(joined))
+            joined = joined[taken_back:]
+            self._lent_bytes -= taken_back
         self._sent += len(joined)
-        self.removed_bytes = self._fed - self._sent - self._held_bytes()
+        self.removed_bytes = self._fed + self._lent_bytes - self._sent - len(self._buffer) - len(self._head)
         return joined
 
     def finish(self) -> None:
         """Say that the body is over. Raises GatewayError where it is not whole."""
         if not self.ended:
             raise _invalid("the body ends before its closing boundary")
-
-    def _held_bytes(self) -> int:
-        held = len(self._buffer) + len(self._head)
-        return held - 2 if not self._sent else held
 
     def _in_preamble(self, output: list[bytes]) -> bool:
         if not self._to_delimiter(output):

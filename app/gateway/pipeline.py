@@ -44,13 +44,12 @@ class Gateway:
         upstream = await forward(exchange, operation, deployment, self._hooks)
         try:
             reply = await relay(exchange, operation, upstream)
+            if self._hooks.response:
+                await self._hooks.response(exchange)
         except UpstreamFault as fault:
             await upstream.aclose()
             raise explained(fault, operation, deployment) from fault
         except BaseException:
             await upstream.aclose()
             raise
-
-        if self._hooks.response:
-            await self._hooks.response(exchange)
         return reply

@@ -18,7 +18,10 @@ from app.telemetry.digests import Digest
 from quaymaster.operations import CONTAINERS_CREATE, FILES_CREATE, Operation, Payload
 
 MAX_WHOLE_BYTES: Final = 4 * 1024 * 1024
-"""Answers up to here are read whole. A list page of 100 containers is about 40 KiB."""
+"""Answers up to here are read whole."""
+MAX_AMENDED_BYTES: Final = 512 * 1024
+"""Answers up to here get what is missing. A list page of 100 containers is about 40 KiB; one of 4 MiB made of small
+objects would take the event loop a third of a second."""
 
 RELAYED_HEADERS: Final = frozenset(
     {
@@ -91,7 +94,7 @@ async def relay(exchange: Exchange, operation: Operation, upstream: UpstreamRepl
     exchange.attempts[-1].ended_at = time.perf_counter()
     whole = pieces[0] if len(pieces) == 1 else b"".join(pieces)
     if is_json:
-        if upstream.status == 200:
+        if upstream.status == 200 and size <= MAX_AMENDED_BYTES:
             whole = amended(whole, exchange, operation)
         exchange.response_json = whole
     if upstream.status not in _NO_BODY:
@@ -114,7 +117,7 @@ def _relayed_headers(exchange: Exchange, upstream: UpstreamReply) -> tuple[RawHe
                 is_encoded = True
         elif name == b"content-length":
             content_length = value
-        elif name in _REQUEST_IDS:
+        elif name in _REQUEST_IDS and exchange.upstream_request_id is None:
             exchange.upstream_request_id = value.decode("latin-1")
             headers.append((b"x-upstream-request-id", value))
     return headers, content_length, is_json and not is_encoded

@@ -140,12 +140,12 @@ def _header(exchange: Exchange, name: bytes) -> str | None:
 
 
 def _content_type(exchange: Exchange) -> bytes | None:
-    """The content type where it is not JSON, None where it is."""
-    for field, value in exchange.headers:
-        if field == b"content-type":
-            kind = value.partition(b";")[0].strip().lower()
-            return None if kind == b"application/json" or kind.endswith(b"+json") else value
-    return None
+    """The content type where it is not JSON, None where it is. Raises GatewayError where there are two."""
+    found = [value for field, value in exchange.headers if field == b"content-type"]
+    if len(found) > 1:  # the upstream could go by the other one
+        raise GatewayError(ErrorCode.INVALID_REQUEST, "The request has more than one Content-Type.")
+    kind = found[0].partition(b";")[0].strip().lower() if found else b"application/json"
+    return None if kind == b"application/json" or kind.endswith(b"+json") else found[0]
 
 
 def _without_field(query: str) -> tuple[str, str | None]:

@@ -9,12 +9,15 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import Callable
-from typing import Final
+from contextlib import suppress
+from typing import Final, TypeVar
 
 from app.domain.errors import ErrorCode, GatewayError
 from app.domain.exchange import IncomingBody
 from app.gateway.multipart import MultipartFilter
 from app.telemetry.digests import Digest
+
+T = TypeVar("T")
 
 SMALL_BYTES: Final = 64 * 1024
 SPOOL_BYTES: Final = 1024 * 1024
@@ -62,7 +65,7 @@ class Upload:
         small = declared is not None and declared <= SMALL_BYTES
         while not self._ended and (small or (wait_for_field and self.value is None and self._filter is not None)):
             await self._hold(await self._next())
-        await asyncio.to_thread(self._held.seek, 0) if self._held_bytes > SPOOL_BYTES else self._held.seek(0)
+        await self._held_does(self._held.seek, 0)
         if self._ended:
             self.outgoing_bytes = self._held_bytes
             if self._held_bytes <= SMALL_BYTES:
@@ -90,8 +93,12 @@ class Upload:
     async def aclose(self) -> None:
         """Forget what is held."""
         if self._held_bytes > SPOOL_BYTES:  # letting a large file go takes the kernel a while
-            await asyncio.shield(asyncio.to_thread(self._held.close))
+            await asyncio.shield(asyncio.to_thread(self._forget))
         else:
+            self._forget()
+
+    def _forget(self) -> None:
+        with suppress(OSError):  # a disk that has no room for the last of it
             self._held.close()
 
     async def _next(self) -> bytes:
@@ -117,11 +124,15 @@ class Upload:
 
     async def _hold(self, piece: bytes) -> None:
         self._held_bytes += len(piece)
+        await self._held_does(self._held.write, piece)
+
+    async def _held_does(self, act: Callable[[T], object], value: T) -> None:
+        """Write to what is held, or rewind it, which writes what was buffered."""
         if self._held_bytes <= SPOOL_BYTES:
-            self._held.write(piece)
+            act(value)
             return
         try:
-            await asyncio.to_thread(self._held.write, piece)
+            await asyncio.to_thread(act, value)
         except OSError as error:
             raise GatewayError(
                 ErrorCode.STORE_UNAVAILABLE,

@@ -56,7 +56,9 @@ def _lock(path: Path) -> int:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
-        raise DataDirInUse(f"the data folder {path} is in use by another process") from None
+        raise DataDirInUse(
+            f"the data folder {path} is in use by another process: is a gateway running already?"
+        ) from None
     except BaseException:
         os.close(descriptor)
         raise

@@ -14,6 +14,7 @@ import hashlib
 import re
 from collections.abc import Iterator
 from typing import Any, Final
+from urllib.parse import unquote
 
 import orjson
 
@@ -87,6 +88,18 @@ def redact_json(text: bytes, max_chars: int = 16 * 1024) -> Any:
 def redact_text(text: str) -> str:
     """The text with everything in it that looks like a key masked."""
     return _KEY_IN_TEXT.sub(_MASKED, text) if "sk-" in text else text
+
+
+def shown_path(path: str) -> str:
+    """A path, or a piece of one, as it may be shown: as it came, or decoded and masked where a key is in it."""
+    if "%" in path:
+        decoded = path
+        for _ in range(3):  # whoever reads a log decodes as often as it takes
+            decoded = unquote(decoded)
+            if "sk-" in decoded:
+                path = decoded
+                break
+    return redact_text(path)
 
 
 def redact_bytes(line: bytes) -> bytes:

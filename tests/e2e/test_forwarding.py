@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,7 +15,8 @@ import pytest
 from quaymaster.operations import OPERATIONS, Operation, Payload
 from tests.e2e.gateway import MASTER_KEY, forwarding_to
 from tests.e2e.serving import ServingGateway, serving_gateway
-from tests.fakes.scripted import ScriptedUpstream, answers, reply
+from tests.fakes.scripted import Peer, ScriptedUpstream, answers, head, reply
+from tests.logs import captured_log
 
 JSON = (b"content-type", b"application/json")
 CONTAINER = "cntr_" + "ab" * 24
@@ -272,6 +274,74 @@ async def test_the_httpx_transport_serves_a_deployment_too(tmp_path: Path) -> No
         answer = await gateway.client.post("/v1/containers", content=b'{"name":"x"}')
     assert answer.json() == {"id": "x"}
     assert bytes(upstream.requests[0].body) == b'{"name":"x"}'
+
+
+async def test_a_client_that_leaves_during_a_hook_leaves_no_connection_behind(tmp_path: Path) -> None:
+    left = asyncio.Event()
+
+    async def endless(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(head(200, length=2**40) + b"x" * 1_000_000)
+        await peer.gone()
+        left.set()
+
+    hooks = {"plugins": ["tests.fakes.plugins:HoldsResponses"], "timeout_seconds": 600}
+    async with (
+        ScriptedUpstream(endless) as upstream,
+        serving_gateway(tmp_path, forwarding_to(upstream.origin, hooks=hooks)) as gateway,
+    ):
+        with pytest.raises(httpx.ReadTimeout):
+            await gateway.client.get(f"/v1/containers/{CONTAINER}/files/{FILE}/content", timeout=0.1)
+        await asyncio.wait_for(left.wait(), 10)
+
+
+async def test_two_content_types_are_refused(tmp_path: Path) -> None:
+    async with forwarding(tmp_path, reply(200, b"{}", JSON)) as (gateway, upstream):
+        headers = [("content-type", "text/plain"), ("content-type", "multipart/form-data; boundary=b")]
+        answer = await gateway.client.post(f"/v1/containers/{CONTAINER}/files", content=b"x", headers=headers)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_request")
+    assert not upstream.requests
+
+
+async def test_a_transfer_encoding_that_is_not_read_is_refused(tmp_path: Path) -> None:
+    async with forwarding(tmp_path, reply(200, b"{}", JSON)) as (gateway, upstream):
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        writer.write(
+            b"POST /v1/containers HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %b\r\n" % MASTER_KEY.encode()
+            + b"Transfer-Encoding: gzip, chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
+        )
+        assert (await reader.readline()).startswith(b"HTTP/1.1 400")
+        writer.close()
+        await writer.wait_closed()
+    assert not upstream.requests
+
+
+async def test_the_first_of_two_upstream_ids_is_the_one(tmp_path: Path) -> None:
+    ids = [(b"x-request-id", b"first"), (b"apim-request-id", b"second")]
+    async with forwarding(tmp_path, reply(200, b"{}", JSON, *ids)) as (gateway, _):
+        answer = await gateway.client.get("/v1/containers")
+    assert answer.headers.get_list("x-upstream-request-id") == ["first"]
+
+
+async def test_a_client_does_not_choose_the_version_of_the_upstreams_api(tmp_path: Path) -> None:
+    deployment = {"api_version": "v1"}
+    replied = forwarding(tmp_path, reply(200, b"{}", JSON), provider="azure", deployment=deployment)
+    async with replied as (gateway, upstream):
+        await gateway.client.get("/v1/containers?api-version=v0&limit=2&api%2Dversion=v3")
+    assert upstream.requests[0].target == b"/v1/containers?limit=2&api-version=v1"
+
+
+@pytest.mark.parametrize("start", ["/nope/%73k-qm-", "/v1/containers/%2573k-qm-", "/v1/containers/x/files/s%6B-"])
+async def test_a_key_in_a_path_is_not_repeated(tmp_path: Path, start: str) -> None:
+    secret = "0123456789abcdef-" + "A" * 43
+    with captured_log() as log:
+        async with forwarding(tmp_path, reply(200, b"{}", JSON)) as (gateway, _):
+            target = f"{start}{secret}%00".encode()
+            answer = await gateway.client.get(httpx.URL(gateway.url, raw_path=target))
+        assert answer.status_code == 404
+        assert secret not in answer.text
+        assert log.events("request")
+        assert secret.encode() not in bytes(log.raw)
 
 
 async def test_the_clients_key_never_goes_up(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import resource
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -188,6 +190,22 @@ async def test_an_upload_that_cannot_be_held_is_told_how_to_go_through(tmp_path:
         headers = MULTIPART | {"custom-llm-provider": "openai"}
         assert (await gateway.client.post(FILES, content=body, headers=headers)).status_code == 200
     assert bytes(openai.requests[0].body) == body
+
+
+async def test_what_is_buffered_of_an_upload_needs_room_too(tmp_path: Path) -> None:
+    limit_bytes = 2_000_000
+    async with two_providers(tmp_path) as (gateway, _, _):
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, hard))
+        try:
+            for over_bytes in (1, 4000):
+                size = limit_bytes + over_bytes - len(form(("file", "a", b"")))
+                refused = await gateway.client.post(FILES, content=form(("file", "a", b"x" * size)), headers=MULTIPART)
+                assert (refused.status_code, refused.json()["error"]["code"]) == (503, "store_unavailable")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+            signal.signal(signal.SIGXFSZ, before)
 
 
 async def test_a_file_by_reference_is_json(tmp_path: Path) -> None:

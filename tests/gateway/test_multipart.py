@@ -95,6 +95,15 @@ def test_bytes_that_need_not_be_touched_are_not() -> None:
     assert taker.removed_bytes == 0
 
 
+@pytest.mark.parametrize("preamble", [b"\r\n", b"\r\n\r\n", b"\r", b"x\r\n"])
+@pytest.mark.parametrize("cuts", [[], [1], [1, 2], [2], [3], [1, 2, 3, 4, 5]])
+def test_what_stands_before_the_first_boundary_passes_too(preamble: bytes, cuts: list[int]) -> None:
+    body = preamble + (b"" if preamble.endswith(b"\n") else b"\r\n") + encode([Part("file", b"x", "a")])
+    output, taker, _ = run(body, cuts)
+    assert output == body
+    assert taker.removed_bytes == 0
+
+
 def test_the_value_is_known_as_soon_as_its_part_has_ended() -> None:
     taker = MultipartFilter(BOUNDARY, FIELD, lambda piece: None)
     taker.feed(Part(FIELD, b"azure").encode() + b"--" + BOUNDARY[:3])

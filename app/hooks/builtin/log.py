@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from functools import partial
 from typing import Any, Final
-from urllib.parse import unquote
 
 import structlog
 
 from app.domain.exchange import Exchange
 from app.hooks.spec import Hooks
-from app.telemetry.redaction import digest_of_bytes, redact, redact_json
+from app.telemetry.redaction import digest_of_bytes, redact, redact_json, shown_path
 from app.telemetry.writer import Later
 
 MAX_PARSED_BYTES: Final = 256 * 1024
@@ -64,7 +63,7 @@ def _fields(exchange: Exchange) -> dict[str, Any]:
         "request_id": exchange.request_id,
         "operation": None if operation is None else operation.name,
         "method": exchange.method,
-        "path": _path(exchange.path) if operation is None else None,
+        "path": shown_path(exchange.path) if operation is None else None,
         "key_id": None,
         "key_alias": None,
         "owner": None,
@@ -95,13 +94,6 @@ def _fields(exchange: Exchange) -> dict[str, Any]:
         if principal.tags:
             fields["tags"] = principal.tags
     return fields
-
-
-def _path(path: str) -> str:
-    """The path as it came, or decoded where the encoding hides a key from those who mask it."""
-    if "%" in path and "sk-" in (decoded := unquote(path)):
-        return decoded
-    return path
 
 
 def _redacted(body: bytes, max_chars: int) -> Any:
