@@ -45,7 +45,7 @@ def test_create_retrieve_delete(client: OpenAI) -> None:
         name="My Container",
         expires_after={"anchor": "last_active_at", "minutes": 5},
         memory_limit="4g",
-        network_policy={"type": "allowlist", "allowed_domains": ["pypi.org"]},
+        network_policy={"type": "allowlist", "allowed_domains": ["example.com"]},
     )
     assert created.id.startswith("cntr_")
     assert (created.object, created.name, created.status) == ("container", "My Container", "running")
@@ -54,7 +54,7 @@ def test_create_retrieve_delete(client: OpenAI) -> None:
     assert retrieved.expires_after is not None
     assert (retrieved.expires_after.anchor, retrieved.expires_after.minutes) == ("last_active_at", 5)
     assert retrieved.network_policy is not None
-    assert retrieved.network_policy.allowed_domains == ["pypi.org"]
+    assert retrieved.network_policy.allowed_domains == ["example.com"]
     assert retrieved.last_active_at is not None
     assert retrieved.model_extra == {"expires_at": retrieved.last_active_at + 300}
     client.containers.delete(created.id)
