@@ -289,7 +289,7 @@ def test_no_secret_is_written_down(tmp_path: Path, large: bool) -> None:
         ask("POST", f"/key/{key}/regenerate")
         ask("POST", "/key/block", json={"key": canary["wrong"]})
         metrics = gateway.client.get("/metrics").text
-    secrets = [*canary.values(), "canary-skill", data, data[:60], *(k.rpartition("-")[2] for k in (key, again))]
+    secrets = [*canary.values(), "canary-skill", data, data[:60], *(whole.split("-", 3)[3] for whole in (key, again))]
     written = {"log": "\n".join(gateway.lines), "metrics": metrics} | {
         str(path): path.read_bytes().decode("latin-1") for path in (tmp_path / "data").rglob("*") if path.is_file()
     }
