@@ -14,7 +14,8 @@ import httpx
 from app.api.server import make_server
 from app.config.load import load_settings
 from app.main import create_app
-from tests.e2e.gateway import MASTER_KEY
+from tests.e2e.gateway import MASTER_KEY, forwarding_to
+from tests.fakes.scripted import Script, ScriptedUpstream
 
 
 @dataclass
@@ -65,3 +66,15 @@ async def serving_gateway(folder: Path, config: str = "") -> AsyncIterator[Servi
         finally:
             server.should_exit = True
             await serving
+
+
+@asynccontextmanager
+async def fronting(
+    folder: Path, *scripts: Script, **settings: Any
+) -> AsyncIterator[tuple[ServingGateway, ScriptedUpstream]]:
+    """A gateway in front of an upstream that follows these scripts; `settings` as for `forwarding_to`."""
+    async with (
+        ScriptedUpstream(*scripts) as upstream,
+        serving_gateway(folder, forwarding_to(upstream.origin, **settings)) as gateway,
+    ):
+        yield gateway, upstream

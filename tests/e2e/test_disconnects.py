@@ -13,6 +13,7 @@ import pytest
 from app.api import protocol
 from tests.e2e.raw import head as request_head
 from tests.e2e.raw import raw_connection
+from tests.e2e.serving import fronting
 from tests.e2e.transfers import (
     AFTER_FILE,
     BEFORE_FILE,
@@ -27,7 +28,6 @@ from tests.e2e.transfers import (
     SOON_SECONDS,
     Sink,
     blocks,
-    fronting,
     sends_big_file,
     upload_head,
 )

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +13,8 @@ from app.api.errors import FACES
 from app.domain.errors import ErrorCode
 from quaymaster.operations import OPERATIONS
 from tests.e2e.gateway import MASTER_KEY, RunningGateway, forwarding_to
-from tests.e2e.serving import ServingGateway, serving_gateway
-from tests.fakes.scripted import Peer, Script, ScriptedUpstream, answers, head, reply
+from tests.e2e.serving import fronting, serving_gateway
+from tests.fakes.scripted import Peer, answers, head, reply
 from tests.services import free_port
 
 CONTAINER = "cntr_" + "ab" * 24
@@ -139,18 +137,6 @@ def test_a_key_does_what_it_is_allowed_and_nothing_else(shared_gateway: RunningG
         assert error_of(client.post("/key/generate", json={}))["code"] == "operation_not_allowed"
 
 
-@asynccontextmanager
-async def in_front_of(
-    folder: Path, *scripts: Script, **settings: Any
-) -> AsyncIterator[tuple[ServingGateway, ScriptedUpstream]]:
-    """A gateway in front of an upstream that follows these scripts."""
-    async with (
-        ScriptedUpstream(*scripts) as upstream,
-        serving_gateway(folder, forwarding_to(upstream.origin, **settings)) as gateway,
-    ):
-        yield gateway, upstream
-
-
 async def reset(peer: Peer) -> None:
     await peer.request()
     peer.reset()
@@ -185,7 +171,7 @@ async def test_an_upstream_that_does_not_answer(
     tmp_path: Path, fault: Any, status: int, code: str, operation: str
 ) -> None:
     deployment = {"timeouts": {"read_seconds": 0.2}}
-    async with in_front_of(tmp_path, fault, deployment=deployment) as (gateway, upstream):
+    async with fronting(tmp_path, fault, deployment=deployment) as (gateway, upstream):
         match operation:
             case "retrieve":
                 answer = await gateway.client.get(f"/v1/containers/{CONTAINER}")
@@ -218,7 +204,7 @@ async def test_a_full_pool_is_an_answer_too(tmp_path: Path) -> None:
         reached.set()
         await peer.gone()
 
-    async with in_front_of(tmp_path, hangs, deployment=deployment) as (gateway, _):
+    async with fronting(tmp_path, hangs, deployment=deployment) as (gateway, _):
         hanging = asyncio.create_task(gateway.client.get("/v1/containers"))
         await reached.wait()
         answer = await gateway.client.get("/v1/containers")
@@ -250,7 +236,7 @@ async def test_an_upstreams_answer_to_half_an_upload_comes_down(tmp_path: Path) 
         await peer.send(reply(413, b'{"error":{"message":"too big"}}', (b"content-type", b"application/json")))
         await peer.gone()
 
-    async with in_front_of(tmp_path, refuses_early, answers(reply(200, b"{}"))) as (gateway, _):
+    async with fronting(tmp_path, refuses_early, answers(reply(200, b"{}"))) as (gateway, _):
         files = {"file": ("a", b"x" * 20_000_000)}
         answer = await gateway.client.post(f"/v1/containers/{CONTAINER}/files", files=files)
         assert (answer.status_code, answer.json()) == (413, {"error": {"message": "too big"}})

@@ -14,7 +14,7 @@ import pytest
 
 from quaymaster.operations import OPERATIONS, Operation, Payload
 from tests.e2e.gateway import MASTER_KEY, forwarding_to
-from tests.e2e.serving import ServingGateway, serving_gateway
+from tests.e2e.serving import ServingGateway, fronting, serving_gateway
 from tests.fakes.scripted import Peer, ScriptedUpstream, answers, head, reply
 from tests.logs import captured_log
 
@@ -28,11 +28,8 @@ async def forwarding(
     folder: Path, *replies: bytes, **settings: Any
 ) -> AsyncIterator[tuple[ServingGateway, ScriptedUpstream]]:
     """A gateway in front of an upstream that gives these replies in turn, the last one again and again."""
-    async with (
-        ScriptedUpstream(answers(*replies)) as upstream,
-        serving_gateway(folder, forwarding_to(upstream.origin, **settings)) as gateway,
-    ):
-        yield gateway, upstream
+    async with fronting(folder, answers(*replies), **settings) as both:
+        yield both
 
 
 def path_of(operation: Operation) -> str:

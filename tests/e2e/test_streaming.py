@@ -17,6 +17,7 @@ from tests.e2e.gateway import RunningGateway, forwarding_to, running_gateway
 from tests.e2e.memory import MemoryWatch
 from tests.e2e.raw import RawConnection, raw_connection
 from tests.e2e.raw import head as request_head
+from tests.e2e.serving import fronting
 from tests.e2e.transfers import (
     AFTER_FILE,
     BEARER,
@@ -32,7 +33,6 @@ from tests.e2e.transfers import (
     SOON_SECONDS,
     Sink,
     blocks,
-    fronting,
     multipart,
     sends_big_file,
     sha256,

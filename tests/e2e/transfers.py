@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator
 
-from tests.e2e.gateway import MASTER_KEY, forwarding_to
+from tests.e2e.gateway import MASTER_KEY
 from tests.e2e.raw import AUTHORIZATION
 from tests.e2e.raw import head as request_head
-from tests.e2e.serving import ServingGateway, serving_gateway
-from tests.fakes.scripted import Peer, Script, ScriptedUpstream, head, reply
+from tests.fakes.scripted import Peer, head, reply
 
 CONTAINER = "cntr_" + "ab" * 24
 FILE = "cfile_" + "cd" * 16
@@ -59,18 +55,6 @@ def sha256(pieces: Iterator[bytes]) -> str:
     for piece in pieces:
         digest.update(piece)
     return digest.hexdigest()
-
-
-@asynccontextmanager
-async def fronting(
-    folder: Path, *scripts: Script, **settings: Any
-) -> AsyncIterator[tuple[ServingGateway, ScriptedUpstream]]:
-    """A gateway in this process in front of an upstream that follows these scripts."""
-    async with (
-        ScriptedUpstream(*scripts) as upstream,
-        serving_gateway(folder, forwarding_to(upstream.origin, **settings)) as gateway,
-    ):
-        yield gateway, upstream
 
 
 async def sends_big_file(peer: Peer) -> None:
