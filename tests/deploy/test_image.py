@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
-import select
 import shlex
 import signal
 import subprocess
 import sys
-import time
+import threading
 import tomllib
 import urllib.error
 import urllib.request
@@ -59,12 +58,15 @@ class Container:
         """What it says until it runs."""
         assert self.process.stdout is not None
         said = ""
-        deadline = time.monotonic() + 30
-        while "RUNNING on" not in said:
-            ready, _, _ = select.select([self.process.stdout], [], [], deadline - time.monotonic())
-            line = self.process.stdout.readline() if ready else ""
-            assert line, f"the gateway did not start: {said}"
-            said += line
+        too_late = threading.Timer(30, self.process.kill)
+        too_late.start()
+        try:
+            while "RUNNING on" not in said:
+                line = self.process.stdout.readline()
+                assert line, f"the gateway did not start: {said}"
+                said += line
+        finally:
+            too_late.cancel()
         return said
 
     def healthcheck(self) -> int:
