@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, Final
 
 from quaymaster.operations import OPERATIONS, Operation, matching
 
 ALL_OPERATIONS: Final = frozenset(OPERATIONS)
 MASTER_KEY_ID: Final = "master"
+
+
+class ContainerScope(StrEnum):
+    """Which containers a key sees."""
+
+    OWN = "own"
+    """Its owner's, and those shared with it."""
+    ALL = "all"
+    """Every one in every deployment, also those the registry never heard of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +43,9 @@ class VirtualKey:
     tags: tuple[str, ...] = ()
     metadata: dict[str, Any] = field(default_factory=dict)
     allowed_operations: tuple[str, ...] = ("*",)
+    container_scope: ContainerScope = ContainerScope.OWN
+    allowed_deployments: tuple[str, ...] = ()
+    """Deployments it may choose by name, "*" for any; one it may not choose may still be chosen for it."""
     previous_secret_hash: bytes | None = None
     previous_expires_at: datetime | None = None
 
@@ -58,6 +71,11 @@ class Principal:
     user_id: str | None = None
     team_id: str | None = None
     tags: tuple[str, ...] = ()
+    sees_all: bool = False
+    """Whether its container scope is all."""
+    identities: tuple[str, ...] = ()
+    """Every name that a share can reach it by: its team's, its user's and its own."""
+    allowed_deployments: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, key: VirtualKey) -> Principal:
@@ -71,9 +89,26 @@ class Principal:
             user_id=key.user_id,
             team_id=key.team_id,
             tags=key.tags,
+            sees_all=key.container_scope is ContainerScope.ALL,
+            identities=tuple(
+                f"{kind}:{name}"
+                for kind, name in (("team", key.team_id), ("user", key.user_id), ("key", key.key_id))
+                if name is not None
+            ),
+            allowed_deployments=frozenset(key.allowed_deployments),
         )
+
+    def may_choose(self, deployment: str) -> bool:
+        """Whether it may name this deployment for a new container."""
+        return "*" in self.allowed_deployments or deployment in self.allowed_deployments
 
 
 MASTER: Final = Principal(
-    key_id=MASTER_KEY_ID, owner="master", is_master=True, allowed_operations=ALL_OPERATIONS, alias="master"
+    key_id=MASTER_KEY_ID,
+    owner="master",
+    is_master=True,
+    allowed_operations=ALL_OPERATIONS,
+    alias="master",
+    sees_all=True,
+    allowed_deployments=frozenset({"*"}),
 )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Protocol
 
+from app.domain.containers import Access, Answer, Container, Creation, Ending, Ownership, Sighting
 from app.domain.identity import VirtualKey
 
 RawHeaders = list[tuple[bytes, bytes]]
@@ -124,3 +126,208 @@ class AliasTaken(Exception):
 
 class StoreUnavailable(Exception):
     """The database did not answer. The message never holds its address."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerQuery:
+    """Which page of whose containers. They are ordered by `created_at`, then by when they were registered."""
+
+    owner: str
+    identities: tuple[str, ...] = ()
+    """What is shared with any of these names is on the page too."""
+    deployments: frozenset[str] | None = None
+    """Only those that live in one of these; None for everywhere."""
+    name: str | None = None
+    after: str | None = None
+    """The id of the container that stands right before the page."""
+    limit: int = 20
+    descending: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerFilter:
+    """Which containers an operator asks for. None asks for nothing in particular."""
+
+    owner: str | None = None
+    unowned: bool = False
+    """Only those that are nobody's."""
+    deployment: str | None = None
+    status: str | None = None
+    """As `Container.status_at` says it."""
+    key_ids: frozenset[str] | None = None
+    """Made by one of these virtual keys."""
+    created_before: datetime | None = None
+    idle_since: datetime | None = None
+    """Last active before this."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerRecord:
+    """Everything the registry knows of a container."""
+
+    container: Container
+    shares: Mapping[str, Access]
+    files: int
+    """Files in it, as far as they were seen."""
+    bytes: int
+    """Their sizes together, where the upstream said them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeenFile:
+    """A container file as an upstream described it."""
+
+    container_id: str
+    file_id: str
+    bytes: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observations:
+    """What answers on their way down told about containers, to be written down together.
+
+    Whatever is not registered is passed over, and what is older than what is known changes nothing.
+    """
+
+    sightings: Sequence[Sighting] = ()
+    active: Mapping[str, datetime] = field(default_factory=dict)
+    """By container id, when a request for it last succeeded."""
+    files_seen: Sequence[SeenFile] = ()
+    files_removed: Sequence[tuple[str, str]] = ()
+    """Container id and file id."""
+    files_listed: Mapping[str, Sequence[SeenFile]] = field(default_factory=dict)
+    """By container id, all the files that are in it."""
+
+
+class ContainerStore(Protocol):
+    """Where the registry lives. Every method may raise StoreUnavailable."""
+
+    async def ownership(self, container_id: str) -> Ownership | None:
+        """Whose a container is and where it lives, whoever asks."""
+        ...
+
+    async def accessible(self, container_id: str, owner: str, identities: Sequence[str]) -> Ownership | None:
+        """The same for a container that is `owner`'s, or shared with one of `identities`.
+
+        None for somebody else's, which takes the database as long as one that does not exist.
+        """
+        ...
+
+    async def changed_ownerships(self, since: datetime | None) -> tuple[list[Ownership], datetime]:
+        """Those adopted, shared or unshared since then, and what to ask with the next time.
+
+        Times are the database's own, so that clocks of several machines need not agree. None asks for nothing but
+        the time. Changes that were being made at that time are told again rather than missed.
+        """
+        ...
+
+    async def file_home(self, file_id: str) -> str | None:
+        """The id of the container that this file was last seen in."""
+        ...
+
+    async def page(self, query: ContainerQuery) -> tuple[list[Container], bool]:
+        """One page of those that were neither deleted nor are gone, and whether more follow. Raises UnknownCursor."""
+        ...
+
+    async def record(self, container_id: str) -> ContainerRecord | None:
+        """Everything about one container."""
+        ...
+
+    async def records(
+        self, wanted: ContainerFilter, *, now: datetime, offset: int, limit: int
+    ) -> tuple[list[ContainerRecord], int]:
+        """One page of those that an operator asks for, newest first, and how many there are in all."""
+        ...
+
+    async def registered(self, container_ids: Sequence[str]) -> set[str]:
+        """Which of these ids are registered, deleted ones included."""
+        ...
+
+    async def adopt(self, container: Container) -> None:
+        """Register a container under an owner or nobody, also where it was registered under another. Its shares go."""
+        ...
+
+    async def share(self, container_id: str, identity: str, access: Access | None) -> bool:
+        """Share a container, or with None stop sharing it; False where it is not registered, or was not shared."""
+        ...
+
+    async def end(self, container_id: str, ending: Ending, at: datetime) -> None:
+        """Write down that a container is no more. DELETED is final, GONE is taken back by the next sighting."""
+        ...
+
+    async def observe(self, seen: Observations) -> None:
+        """Write down what answers told."""
+        ...
+
+    async def oldest_alive(self, deployment: str, now: datetime) -> datetime | None:
+        """When the oldest container was made that lives there as far as is known; None where there is none."""
+        ...
+
+    async def end_unseen(self, deployment: str, *, seen_before: datetime, created: tuple[datetime, datetime]) -> int:
+        """End as GONE what was made there between two times and was last seen before a third; how many those were."""
+        ...
+
+    async def take_turn(self, name: str, every_seconds: float) -> bool:
+        """Whether this process is to do a chore that one of them does, at most once every so many seconds."""
+        ...
+
+    async def purge(self, *, dead_before: datetime, begun_before: datetime) -> int:
+        """Forget containers that ended or expired before a time, and creations that began before another.
+
+        Creations that are still pending stay. Returns how many rows went.
+        """
+        ...
+
+
+class CreationStore(Protocol):
+    """Where intents to make containers are written down. Every method may raise StoreUnavailable."""
+
+    async def begin(
+        self, creation: Creation, *, same_key_since: datetime, lost_since: datetime | None = None
+    ) -> Creation | None:
+        """Commit an intent. Returns None, or the earlier creation that stands in its place; then nothing is written.
+
+        That is the one of the same owner with the same idempotency key that began at `same_key_since` or later (an
+        older one is forgotten); else, where `lost_since` is given, the oldest of the same key id and fingerprint that
+        began since then, did not fail and whose answer was lost. That one is lost no longer: it is found once.
+        """
+        ...
+
+    async def get(self, creation_id: str) -> Creation | None:
+        """The creation with this id."""
+        ...
+
+    async def move(self, creation_id: str, deployment: str) -> None:
+        """Commit that it is sent to another deployment now."""
+        ...
+
+    async def complete(self, creation_id: str, container: Container, answer: Answer) -> None:
+        """Register the container that was made, and the answer, as one step. May be done twice.
+
+        Raises ContainerTaken where another owner's living container has its id; then nothing is written.
+        """
+        ...
+
+    async def fail(self, creation_id: str, answer: Answer | None) -> None:
+        """Write down that nothing was made, with what was answered; without an answer it is forgotten altogether."""
+        ...
+
+    async def set_lost(self, creation_id: str) -> None:
+        """Write down that its client did not get the answer."""
+        ...
+
+    async def renew(self, creation_ids: Sequence[str], lease_until: datetime) -> None:
+        """Go on answering for creations that are pending."""
+        ...
+
+    async def pending(self, deployment: str | None = None) -> list[Creation]:
+        """Those whose end is not known, the oldest first, whether or not their lease goes on."""
+        ...
+
+
+class UnknownCursor(Exception):
+    """A page was asked for after a container that is not in that list."""
+
+
+class ContainerTaken(Exception):
+    """An upstream says it made a container whose id is another owner's."""
