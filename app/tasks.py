@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import structlog
@@ -14,23 +14,46 @@ class Tasks:
 
     def __init__(self) -> None:
         self._running: set[asyncio.Task[Any]] = set()
+        self._chores: set[asyncio.Task[None]] = set()
         self._log = structlog.get_logger()
 
     def spawn(self, coro: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
-        """Run a coroutine in the background. What it raises is logged under its name and goes nowhere else.
-
-        An endless one must be cancelled by whoever spawned it: `drain` would wait for it.
-        """
+        """Run a coroutine in the background. What it raises is logged under its name and goes nowhere else."""
         task = asyncio.get_running_loop().create_task(coro, name=name)
         self._running.add(task)
         task.add_done_callback(self._ended)
         return task
 
+    def repeat(self, work: Callable[[], Awaitable[object]], every_seconds: float, name: str) -> None:
+        """Do a chore now and every so many seconds, until `drain`. What it raises is logged, and it goes on.
+
+        Of failures in a row only the first is logged.
+        """
+
+        async def chore() -> None:
+            failed = False
+            while True:
+                try:
+                    await work()
+                    failed = False
+                except Exception:
+                    if not failed:
+                        self._log.exception("chore_failed", chore=name)
+                    failed = True
+                await asyncio.sleep(every_seconds)
+
+        task = asyncio.get_running_loop().create_task(chore(), name=name)
+        self._chores.add(task)
+        task.add_done_callback(self._chores.discard)
+
     def __len__(self) -> int:
         return len(self._running)
 
     async def drain(self, timeout_seconds: float) -> None:
-        """Wait until every task has ended, also those that others spawn meanwhile; then cancel what is left."""
+        """Stop the chores, and wait until every task has ended, also those that others spawn; cancel what is left."""
+        for chore in self._chores:
+            chore.cancel()
+        await asyncio.gather(*self._chores, return_exceptions=True)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_seconds
         while self._running and loop.time() < deadline:

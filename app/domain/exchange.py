@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
+from app.domain.containers import Ownership
 from app.domain.deployments import Deployment
 from app.domain.identity import Principal
 from app.domain.ports import OutgoingBody, RawHeaders
@@ -85,8 +86,14 @@ class Exchange:
     """Decoded and checked; of a create, the new one, once the upstream has said it."""
     file_id: str | None = None
 
+    # authorize
+    ownership: Ownership | None = None
+    """Whose the container in the path is, and where it lives; None where there is none, or it is not registered."""
+
     # resolve
     provider: str | None = None
+    provider_is_named: bool = False
+    """Whether the client named it."""
     request_json: Any = None
     """The parsed JSON body, where there was one, with a `Digest` in the place of each very long string.
 
@@ -112,6 +119,8 @@ class Exchange:
     # relay
     response_json: bytes | None = None
     """The JSON body that went to the client, where it is small enough to be kept."""
+    response_object: dict[str, Any] | None = None
+    """The same of a single container or container file, parsed, before anything was added."""
     response_digest: Digest | None = None
     """Of the downloaded file."""
     bytes_out: int = 0

@@ -1,8 +1,11 @@
-"""Phase 4: send it, and say in the gateway's own words what went wrong where nothing came back."""
+"""Phase 4: send it, try again where that is safe, and say in the gateway's own words what went wrong in the end."""
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from random import Random
 from typing import Final
 
 from app.domain.deployments import Deployment
@@ -10,8 +13,12 @@ from app.domain.errors import ErrorCode, FaultKind, GatewayError, UpstreamFault
 from app.domain.exchange import Attempt, Exchange
 from app.domain.ids import encode_id
 from app.domain.ports import OutgoingBody, RawHeaders, UpstreamReply
+from app.gateway.relay import Reply, relay
 from app.gateway.upload import Upload
 from app.hooks.runner import HookRunner
+from app.routing.health import failure_of, failure_of_fault
+from app.routing.retries import RETRIED_STATUSES, RetryBudget, parse_retry_after, wait_before_retry
+from app.routing.track import Track
 from quaymaster.operations import Operation
 
 FORWARDED_HEADERS: Final = frozenset(
@@ -37,32 +44,120 @@ FORWARDED_HEADERS: Final = frozenset(
 _IDENTITY: Final = (b"accept-encoding", b"identity")
 
 
-async def forward(exchange: Exchange, operation: Operation, deployment: Deployment, hooks: HookRunner) -> UpstreamReply:
-    """Make one attempt. Raises GatewayError where the deployment gives no answer, ClientGone where nobody waits."""
-    attempt = Attempt(len(exchange.attempts) + 1, deployment, time.perf_counter())
-    exchange.attempts.append(attempt)
-    try:
-        if hooks.attempt:
-            await hooks.attempt(exchange, attempt)
-        reply = await deployment.upstream.send(
-            operation.method.encode(),
-            deployment.target(path_of(operation, exchange), exchange.upstream_query),
-            outgoing_headers(exchange, deployment),
-            exchange.upstream_body,
-        )
-    except UpstreamFault as fault:
+MAX_RETRIES: Final = 3
+
+Elsewhere = Callable[[Collection[str]], Awaitable[Deployment | None]]
+"""Where to go instead of the deployments of these names; None for nowhere."""
+
+
+class Forwarder:
+    """Makes attempts, and decides whether there is another.
+
+    GET and DELETE are tried again, within `deadline_seconds`. What makes something is tried again only where no byte of
+    it has reached an upstream: elsewhere, if the caller says where, else at the same deployment.
+    """
+
+    def __init__(
+        self, tracks: Mapping[str, Track], hooks: HookRunner, *, deadline_seconds: float, random: Random
+    ) -> None:
+        self._tracks = tracks
+        self._hooks = hooks
+        self._deadline_seconds = deadline_seconds
+        self._random = random
+        self._budget = RetryBudget()
+
+    async def forward(
+        self, exchange: Exchange, operation: Operation, deployment: Deployment, elsewhere: Elsewhere | None = None
+    ) -> Reply:
+        """The reply that goes down, whose holder must close it.
+
+        Raises GatewayError where no deployment gives an answer, ClientGone where nobody waits for one.
+        """
+        self._budget.request()
+        deadline = time.monotonic() + self._deadline_seconds
+        while True:
+            exchange.deployment, exchange.upstream_request_id = deployment, None
+            attempt = Attempt(len(exchange.attempts) + 1, deployment, time.perf_counter())
+            exchange.attempts.append(attempt)
+            try:
+                upstream = await self._send(exchange, operation, attempt)
+                wait = self._wait_after(exchange, operation, upstream, deadline)
+                if wait is None:
+                    return await _relayed(exchange, operation, upstream)
+                await upstream.aclose()
+            except UpstreamFault as fault:
+                wait = await self._wait_after_fault(exchange, operation, attempt, fault, deadline)
+                if wait is None:
+                    raise explained(fault, operation, deployment) from fault
+                if elsewhere is not None:
+                    other = await elsewhere([attempt.deployment.name for attempt in exchange.attempts])
+                    deployment, wait = (deployment, wait) if other is None else (other, 0.0)
+            await asyncio.sleep(wait)
+
+    async def _send(self, exchange: Exchange, operation: Operation, attempt: Attempt) -> UpstreamReply:
+        """Make one attempt. Raises UpstreamFault."""
+        deployment, body = attempt.deployment, exchange.upstream_body
+        track = self._tracks[deployment.name]
+        token = track.begin(time.monotonic(), streamed=isinstance(body, Upload))
+        try:
+            if self._hooks.attempt:
+                await self._hooks.attempt(exchange, attempt)
+            reply = await deployment.upstream.send(
+                operation.method.encode(),
+                deployment.target(path_of(operation, exchange), exchange.upstream_query),
+                outgoing_headers(exchange, deployment),
+                body,
+            )
+        except UpstreamFault as fault:
+            track.answered(token, time.monotonic(), failure_of_fault(fault.kind))
+            raise
+        except BaseException:
+            track.abandoned(token, time.monotonic())
+            await let_go(body)
+            raise
+        finally:
+            attempt.ended_at = time.perf_counter()
+        attempt.status = reply.status
+        failure = failure_of(reply.status)
+        retry_after = None if failure is None else parse_retry_after(reply.headers, time.time())
+        track.answered(token, time.monotonic(), failure, retry_after)
+        return reply
+
+    def _wait_after(
+        self, exchange: Exchange, operation: Operation, upstream: UpstreamReply, deadline: float
+    ) -> float | None:
+        """How many seconds to wait before asking again; None where the answer is to be passed on."""
+        if upstream.status < 400 or upstream.status not in RETRIED_STATUSES or not operation.idempotent:
+            return None
+        return self._wait(exchange, deadline, parse_retry_after(upstream.headers, time.time()))
+
+    async def _wait_after_fault(
+        self, exchange: Exchange, operation: Operation, attempt: Attempt, fault: UpstreamFault, deadline: float
+    ) -> float | None:
+        """How many seconds to wait before asking again; None where that may not be."""
+        if attempt.status is not None:  # its head came, and then it broke off
+            self._tracks[attempt.deployment.name].circuit.failed(time.monotonic(), failure_of_fault(fault.kind))
         attempt.fault = fault.detail
-        attempt.ended_at = time.perf_counter()
-        if hooks.attempt_failed:
-            await hooks.attempt_failed(exchange, attempt)
-        raise explained(fault, operation, deployment) from fault
+        if self._hooks.attempt_failed:
+            await self._hooks.attempt_failed(exchange, attempt)
+        if not operation.idempotent and (fault.request_sent or isinstance(exchange.upstream_body, Upload)):
+            return None
+        return self._wait(exchange, deadline, None)
+
+    def _wait(self, exchange: Exchange, deadline: float, retry_after: float | None) -> float | None:
+        retries = len(exchange.attempts)
+        if retries > MAX_RETRIES:
+            return None
+        wait = wait_before_retry(retries, self._random, retry_after, deadline - time.monotonic())
+        return wait if wait is not None and self._budget.take() else None
+
+
+async def _relayed(exchange: Exchange, operation: Operation, upstream: UpstreamReply) -> Reply:
+    try:
+        return await relay(exchange, operation, upstream)
     except BaseException:
-        await let_go(exchange.upstream_body)
+        await upstream.aclose()
         raise
-    finally:
-        attempt.ended_at = time.perf_counter()
-    attempt.status = reply.status
-    return reply
 
 
 async def let_go(body: OutgoingBody) -> None:

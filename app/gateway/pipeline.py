@@ -7,28 +7,43 @@ sent or could not be, is `settle`, called by the outermost layer (`app/api/middl
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from app.domain.deployments import Deployment
-from app.domain.errors import UpstreamFault
 from app.domain.exchange import Exchange
 from app.domain.identity import Principal
-from app.gateway.authorize import authorize
-from app.gateway.forward import explained, forward
-from app.gateway.place import place
-from app.gateway.relay import Reply, relay
+from app.gateway.authorize import Gate, authorize
+from app.gateway.create import Creates
+from app.gateway.forward import Forwarder
+from app.gateway.lists import Lists
+from app.gateway.place import Placer
+from app.gateway.record import Recorder
+from app.gateway.relay import Reply
 from app.gateway.resolve import Resolver
 from app.hooks.runner import HookRunner
-from quaymaster.operations import Operation
+from quaymaster.operations import CONTAINERS_CREATE, CONTAINERS_LIST, Operation
 
 
 class Gateway:
-    """The data plane. `deployments` maps provider names to where they lead."""
+    """The data plane: the phases, in order."""
 
-    def __init__(self, deployments: Mapping[str, Deployment], resolver: Resolver, hooks: HookRunner) -> None:
-        self._deployments = deployments
-        self._resolver = resolver
+    def __init__(
+        self,
+        hooks: HookRunner,
+        gate: Gate,
+        resolver: Resolver,
+        *,
+        creates: Creates,
+        lists: Lists,
+        placer: Placer,
+        forwarder: Forwarder,
+        recorder: Recorder,
+    ) -> None:
         self._hooks = hooks
+        self._gate = gate
+        self._resolver = resolver
+        self._creates = creates
+        self._lists = lists
+        self._placer = placer
+        self._forwarder = forwarder
+        self._recorder = recorder
 
     async def handle(self, exchange: Exchange, principal: Principal, operation: Operation) -> Reply:
         """From an authenticated request to the reply that goes down, whose holder must close it.
@@ -39,17 +54,29 @@ class Gateway:
             await self._hooks.request(exchange)
 
         authorize(principal, operation)
+        if exchange.container_id is not None:
+            exchange.ownership = await self._gate.container(principal, operation, exchange.container_id)
         provider = await self._resolver.resolve(exchange, operation)
-        deployment = exchange.deployment = place(provider, self._deployments)
-        upstream = await forward(exchange, operation, deployment, self._hooks)
-        try:
-            reply = await relay(exchange, operation, upstream)
-            if self._hooks.response:
+        if exchange.request_json is not None:
+            await self._gate.references(principal, exchange)
+
+        if operation is CONTAINERS_CREATE:
+            reply = await self._creates.create(exchange, principal, provider)
+        elif operation is CONTAINERS_LIST:
+            reply = await self._lists.page(exchange, principal, provider)
+        else:
+            deployment = (
+                self._placer.home(exchange.ownership)
+                if exchange.ownership is not None
+                else await self._placer.search(exchange, principal, provider)
+            )
+            reply = await self._forwarder.forward(exchange, operation, deployment)
+            await self._recorder.record(exchange, operation, reply.status)
+
+        if self._hooks.response:
+            try:
                 await self._hooks.response(exchange)
-        except UpstreamFault as fault:
-            await upstream.aclose()
-            raise explained(fault, operation, deployment) from fault
-        except BaseException:
-            await upstream.aclose()
-            raise
+            except BaseException:
+                await reply.aclose()
+                raise
         return reply

@@ -53,25 +53,47 @@ class Reply:
     __slots__ = ("_begun", "_exchange", "_upstream", "headers", "status", "whole")
 
     def __init__(
-        self, exchange: Exchange, upstream: UpstreamReply, headers: RawHeaders, whole: bytes | None, begun: list[bytes]
+        self,
+        exchange: Exchange,
+        status: int,
+        headers: RawHeaders,
+        whole: bytes | None,
+        *,
+        upstream: UpstreamReply | None = None,
+        begun: list[bytes] | None = None,
     ) -> None:
-        self.status = upstream.status
+        self.status = status
         self.headers = headers
         self.whole = whole
-        self._begun = begun
+        self._begun = begun or []
         self._upstream = upstream
         self._exchange = exchange
 
+    @classmethod
+    def own(cls, exchange: Exchange, status: int, body: bytes, content_type: str = "application/json") -> Reply:
+        """An answer that no upstream is behind."""
+        exchange.response_json = body
+        return cls(
+            exchange,
+            status,
+            [(b"content-type", content_type.encode("latin-1")), (b"content-length", b"%d" % len(body))],
+            body,
+        )
+
     async def read(self) -> bytes:
         """The next piece of a body that is not whole, b"" at its end. Raises UpstreamFault where it breaks off."""
-        piece = self._begun.pop(0) if self._begun else await self._upstream.read()
+        if self._begun:
+            piece = self._begun.pop(0)
+        else:
+            piece = await self._upstream.read() if self._upstream is not None else b""
         if self._exchange.response_digest is not None:
             self._exchange.response_digest.update(piece)
         return piece
 
     async def aclose(self) -> None:
         """Let the upstream's connection go."""
-        await self._upstream.aclose()
+        if self._upstream is not None:
+            await self._upstream.aclose()
 
 
 async def relay(exchange: Exchange, operation: Operation, upstream: UpstreamReply) -> Reply:
@@ -81,7 +103,7 @@ async def relay(exchange: Exchange, operation: Operation, upstream: UpstreamRepl
         if content_length is not None and upstream.status not in _NO_BODY:
             headers.append((b"content-length", content_length))
         exchange.response_digest = Digest()
-        return Reply(exchange, upstream, headers, None, [])
+        return Reply(exchange, upstream.status, headers, None, upstream=upstream)
     pieces: list[bytes] = []
     size = 0
     while piece := await upstream.read():
@@ -90,7 +112,7 @@ async def relay(exchange: Exchange, operation: Operation, upstream: UpstreamRepl
         if size > MAX_WHOLE_BYTES:
             if content_length is not None:
                 headers.append((b"content-length", content_length))
-            return Reply(exchange, upstream, headers, None, pieces)
+            return Reply(exchange, upstream.status, headers, None, upstream=upstream, begun=pieces)
     exchange.attempts[-1].ended_at = time.perf_counter()
     whole = pieces[0] if len(pieces) == 1 else b"".join(pieces)
     if is_json:
@@ -99,7 +121,7 @@ async def relay(exchange: Exchange, operation: Operation, upstream: UpstreamRepl
         exchange.response_json = whole
     if upstream.status not in _NO_BODY:
         headers.append((b"content-length", b"%d" % len(whole)))
-    return Reply(exchange, upstream, headers, whole, [])
+    return Reply(exchange, upstream.status, headers, whole, upstream=upstream)
 
 
 def _relayed_headers(exchange: Exchange, upstream: UpstreamReply) -> tuple[RawHeaders, bytes | None, bool]:
@@ -126,7 +148,7 @@ def _relayed_headers(exchange: Exchange, upstream: UpstreamReply) -> tuple[RawHe
 def amended(text: bytes, exchange: Exchange, operation: Operation) -> bytes:
     """An operation's JSON answer with what is absent and can be known; as it was where it is not what it should be.
 
-    The ids of what was made just now are noted on the exchange.
+    What it says, and the ids of what was made just now, are noted on the exchange.
     """
     addition = _ADDITIONS.get(operation) or _ADDITIONS_BY_PAYLOAD.get(operation.response)
     if addition is None:
@@ -137,6 +159,7 @@ def amended(text: bytes, exchange: Exchange, operation: Operation) -> bytes:
         parsed = orjson.loads(text)
         if not isinstance(parsed, dict):
             return text
+        exchange.response_object = parsed
         if operation is CONTAINERS_CREATE:
             exchange.container_id = _id_in(parsed)
         elif operation is FILES_CREATE:

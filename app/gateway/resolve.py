@@ -7,7 +7,7 @@ a form field of a multipart upload wherever it stands among the parts. It is tak
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import unquote_plus
 
@@ -34,22 +34,22 @@ tenth of a second, in which nobody is served."""
 class Resolver:
     """Resolves exchanges against the configured providers.
 
-    `deployments` maps the names clients may use to where they lead, `default` is the name for requests without one.
+    `providers` maps the names clients may use to where they lead, `default` is the name for requests without one.
     `max_json_bytes` and `max_upload_bytes` bound bodies; `spool_dir` is where an upload waits on disk while only what
     follows the file in it can say where it goes.
     """
 
     def __init__(
         self,
-        deployments: Mapping[str, Deployment],
+        providers: Mapping[str, Sequence[Deployment]],
         default: str,
         *,
         max_json_bytes: int,
         max_upload_bytes: int,
         spool_dir: str,
     ) -> None:
-        self._providers = frozenset(deployments)
-        self._one_way = len({deployment.name for deployment in deployments.values()}) == 1
+        self._providers = frozenset(providers)
+        self._one_way = len({deployment.name for behind in providers.values() for deployment in behind}) == 1
         self._default = default
         self._max_json_bytes = max_json_bytes
         self._max_upload_bytes = max_upload_bytes
@@ -71,6 +71,7 @@ class Resolver:
             hint = await self._from_upload(exchange, hint, boundary)
         else:
             hint = await self._from_json(exchange, hint)
+        exchange.provider_is_named = bool(hint)
         provider = exchange.provider = self.checked(hint) if hint else self._default
         return provider
 
@@ -123,7 +124,7 @@ class Resolver:
         )
         exchange.request_digest = upload.digest
         try:
-            await upload.open(wait_for_field=hint is None and not self._one_way)
+            await upload.open(wait_for_field=hint is None and exchange.ownership is None and not self._one_way)
         except BaseException:
             await upload.aclose()
             raise
