@@ -7,7 +7,7 @@ its configuration only, never from a client, so the number of series is bounded.
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from prometheus_client import (
@@ -20,7 +20,7 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
-from prometheus_client.core import CounterMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from app.telemetry.logging import lines_dropped
@@ -29,6 +29,7 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 _DURATION_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 _OVERHEAD_BUCKETS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5)
+DEPLOYMENT_STATES: Final = ("closed", "open", "half_open")
 _STATUS_CLASSES: Final = {0: "none", 1: "1xx", 2: "2xx", 3: "3xx", 4: "4xx", 5: "5xx"}
 
 
@@ -148,6 +149,10 @@ class Metrics:
         children[0].inc()
         children[1].observe(duration_seconds)
 
+    def watch_deployments(self, states: Callable[[], Mapping[str, str]]) -> None:
+        """Show the state that each deployment's circuit is in: `states` gives it by the deployment's name."""
+        self.registry.register(_States(states))
+
     def hook_failed(self, hook: str) -> None:
         """Count a hook that raised or took too long; `hook` is `Class.method`."""
         self._hook_failures.labels(hook).inc()
@@ -155,6 +160,24 @@ class Metrics:
     def render(self) -> bytes:
         """Everything in Prometheus' text format (`CONTENT_TYPE`). Takes milliseconds: call it in a thread."""
         return generate_latest(self.registry)
+
+
+class _States(Collector):
+    """One series a deployment for each state, of which one is 1."""
+
+    def __init__(self, states: Callable[[], Mapping[str, str]]) -> None:
+        self._states = states
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        family = GaugeMetricFamily(
+            "quaymaster_deployment_state",
+            "Whether new containers are made in a deployment: 1 for the state that it is in.",
+            labels=["deployment", "state"],
+        )
+        for deployment, current in self._states().items():
+            for state in DEPLOYMENT_STATES:
+                family.add_metric([deployment, state], 1.0 if state == current else 0.0)
+        yield family
 
 
 class _Told(Collector):
