@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FilePath, Sec
 
 from app.config.addresses import check_api_base, is_loopback, split_url
 from app.config.problems import Misfits
+from app.config.times import Seconds
 
 KNOWN_PROVIDERS: Final = ("openai", "azure", "oci", "local")
 """Providers with a dialect of their own; any other name is an OpenAI-compatible host."""
@@ -64,11 +65,10 @@ def _default_api_base(data: dict[str, Any]) -> str | None:
 
 HeaderText = Annotated[str, Field(pattern=r"^[\x21-\x7e]+$")]
 Credential = Annotated[SecretStr, AfterValidator(check_header_secret)]
-Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
 class TimeoutSettings(Section):
-    """How long an upstream may take, in seconds (at most a day)."""
+    """How long an upstream may take."""
 
     connect_seconds: Seconds = 5.0
     """To open a connection, TLS included."""
@@ -87,6 +87,8 @@ class DeploymentSettings(Section):
     """What logs, metrics and errors call it; unique."""
     provider: Annotated[str, AfterValidator(_check_provider)]
     """What clients choose it by: openai, azure, oci, local, or a name of your own for an OpenAI-compatible host."""
+    weight: Annotated[float, Field(ge=0, le=1_000_000)] = 1.0
+    """Its share of new containers among the deployments of its provider; 0 makes none there, and serves what is."""
     api_base: Annotated[str, AfterValidator(check_api_base)] | None = Field(default_factory=_default_api_base)
     """Base URL up to where the API's own paths begin. Default for openai: OPENAI_BASE_URL, else OpenAI itself."""
     api_key: Credential | None = None

@@ -20,8 +20,10 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from app.config.addresses import is_loopback
-from app.config.deployments import DeploymentSettings, Seconds, Section, check_header_secret
+from app.config.deployments import DeploymentSettings, Section, check_header_secret
+from app.config.registry import ReapSettings, RegistrySettings, RoutingSettings
 from app.config.sizes import ByteSize
+from app.config.times import Seconds, SecondsOrZero
 
 MIN_PUBLIC_MASTER_KEY_CHARS: Final = 16
 
@@ -53,7 +55,7 @@ class ServerSettings(Section):
     """Most header lines in one request."""
     keepalive_seconds: Seconds = 75.0
     """How long an idle client connection is kept open."""
-    drain_seconds: Annotated[float, Field(ge=0, le=86_400)] = 30.0
+    drain_seconds: SecondsOrZero = 30.0
     """The longest that requests in flight may still take after SIGTERM."""
 
     @field_validator("workers")
@@ -112,6 +114,19 @@ def _default_database_url(data: dict[str, Any]) -> SecretStr:
     return SecretStr(f"sqlite:///{data['data_dir'] / 'quaymaster.db'}")
 
 
+def _check_folders_apart(deployments: tuple[DeploymentSettings, ...]) -> None:
+    """Raises ValueError where two local deployments would keep their containers in the same folder."""
+    kept_in: dict[Path, str] = {}
+    for deployment in deployments:
+        if deployment.data_dir is not None:
+            first = kept_in.setdefault(deployment.data_dir.resolve(), deployment.name)
+            if first != deployment.name:
+                raise ValueError(
+                    f"{first} and {deployment.name} both keep their containers in {deployment.data_dir}; "
+                    "give each a data_dir of its own"
+                )
+
+
 def _default_provider(data: dict[str, Any]) -> str:
     providers = [deployment.provider for deployment in data["deployments"]]
     return next((name for name in ("openai", "local") if name in providers), providers[0])
@@ -135,9 +150,15 @@ class Settings(BaseSettings):
     redis_url: Annotated[SecretStr, _check_scheme("redis", "rediss", "unix")] | None = None
     """Accepted for what is to come: this version keeps nothing in Redis yet."""
     deployments: tuple[DeploymentSettings, ...] = (DeploymentSettings(name="local", provider="local"),)
-    """Where containers can live: at most one of each provider."""
+    """Where containers can live."""
     default_provider: str = Field(default_factory=_default_provider)
     """Serves requests that name no provider. Default: openai where it is configured, else local, else the first."""
+    routing: RoutingSettings = RoutingSettings()
+    """Which of a provider's deployments a new container goes to, and how failures are dealt with."""
+    registry: RegistrySettings = RegistrySettings()
+    """What is known of every container."""
+    reap: ReapSettings = ReapSettings()
+    """Which containers are deleted on a schedule."""
     logging: LoggingSettings = LoggingSettings()
     """What is written to the log, and how."""
     hooks: HooksSettings = HooksSettings()
@@ -181,24 +202,19 @@ class Settings(BaseSettings):
         if not deployments:
             raise ValueError("there must be at least one")
         names: set[str] = set()
-        by_provider: dict[str, str] = {}
         for deployment in deployments:
             if deployment.name in names:
                 raise ValueError(f'the name "{deployment.name}" is given to two deployments')
             names.add(deployment.name)
-            first = by_provider.setdefault(deployment.provider, deployment.name)
-            if first != deployment.name:
-                raise ValueError(
-                    f"{first} and {deployment.name} are both of provider {deployment.provider}; "
-                    "balancing between deployments of one provider is not in this version"
-                )
         data_dir: Path = info.data.get("data_dir", Path("data"))
-        return tuple(
+        placed = tuple(
             d.model_copy(update={"data_dir": data_dir / "containers"})
             if d.provider == "local" and not d.data_dir
             else d
             for d in deployments
         )
+        _check_folders_apart(placed)
+        return placed
 
     @field_validator("default_provider")
     @classmethod
@@ -206,7 +222,7 @@ class Settings(BaseSettings):
         deployments = info.data.get("deployments")
         if deployments is None:
             return provider
-        configured = [deployment.provider for deployment in deployments]
+        configured = list(dict.fromkeys(deployment.provider for deployment in deployments))
         if provider not in configured:
             raise ValueError(f'no deployment is of provider "{provider}"; configured: {", ".join(configured)}')
         return provider
@@ -232,5 +248,15 @@ class Settings(BaseSettings):
             for deployment in self.deployments
             if deployment.sends_credential_in_the_clear
         )
+        drained = tuple(
+            f"provider {provider}: no deployment of it has a weight above 0, so no container can be made there"
+            for provider in dict.fromkeys(deployment.provider for deployment in self.deployments)
+            if not any(d.weight for d in self.deployments if d.provider == provider)
+        )
+        unscheduled = (
+            ("reap says what to delete but not when: nothing is deleted without reap.every_seconds",)
+            if self.reap.has_criterion and self.reap.every_seconds is None
+            else ()
+        )
         unused = ("redis_url is set, but this version keeps nothing in Redis yet",) if self.redis_url else ()
-        return self._load_notices + in_the_clear + unused
+        return self._load_notices + in_the_clear + drained + unscheduled + unused

@@ -14,7 +14,8 @@ class Deployment:
 
     `provider` is the name clients choose it by. `base_path` is what stands before the API's own paths ("/v1", or
     "/openai/v1"), `query_suffix` what every request's query ends in ("api-version=…" or nothing). `credential_headers`
-    hold the deployment's secret: they go upstream and nowhere else, so they are not part of the repr.
+    hold the deployment's secret: they go upstream and nowhere else, so they are not part of the repr. `weight` is its
+    share of its provider's new containers; 0 is for one that only serves what it has.
     """
 
     name: str
@@ -23,6 +24,7 @@ class Deployment:
     base_path: str
     query_suffix: str
     credential_headers: RawHeaders
+    weight: float = 1.0
 
     def __repr__(self) -> str:
         return f"Deployment(name={self.name!r}, provider={self.provider!r})"

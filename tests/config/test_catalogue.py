@@ -5,7 +5,7 @@ import inspect
 
 import pytest
 
-from app.config import deployments, settings
+from app.config import deployments, registry, settings
 from app.config.catalogue import all_settings, nearest_setting, nearest_variable
 
 
@@ -32,7 +32,8 @@ def test_settings_are_found_in_sections_and_lists() -> None:
         ("deployments[3].timeouts.read_second", "deployments[3].timeouts.read_seconds"),
         ("api_base", "deployments[].api_base"),
         ("general_settings", None),
-        ("deployments[main].weight", None),
+        ("deployments[main].wieght", "deployments[main].weight"),
+        ("deployments[main].colour", None),
     ],
 )
 def test_the_nearest_setting(unknown: str, near: str | None) -> None:
@@ -54,7 +55,7 @@ def test_the_nearest_variable(unknown: str, near: str | None) -> None:
     assert nearest_variable(unknown) == near
 
 
-@pytest.mark.parametrize("module", [deployments, settings])
+@pytest.mark.parametrize("module", [deployments, registry, settings])
 def test_every_setting_says_what_it_is(module: object) -> None:
     tree = ast.parse(inspect.getsource(module))  # type: ignore[arg-type]
     fields = [

@@ -136,6 +136,17 @@ def test_a_timeout_is_a_time(seconds: object) -> None:
     assert problem.startswith("timeouts.read_seconds: must be")
 
 
+@pytest.mark.parametrize("weight", [-0.1, "inf", "nan", 1e7, "heavy", None])
+def test_a_weight_is_a_share(weight: object) -> None:
+    [problem] = problems_of(OPENAI | {"weight": weight})
+    assert problem.startswith("weight: must be")
+
+
+@pytest.mark.parametrize("weight", [0, 0.5, "3"])
+def test_a_weight_may_be_nothing_or_a_part(weight: object) -> None:
+    assert DeploymentSettings.model_validate(OPENAI | {"weight": weight}).weight == float(str(weight))
+
+
 @pytest.mark.parametrize(
     ("values", "in_the_clear"),
     [

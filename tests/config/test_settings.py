@@ -110,9 +110,8 @@ def test_several_workers_are_refused() -> None:
     [
         ([LOCAL, OPENAI | {"name": "local"}], 'the name "local" is given to two deployments'),
         (
-            [OPENAI, OPENAI | {"name": "spare"}],
-            "main and spare are both of provider openai; "
-            "balancing between deployments of one provider is not in this version",
+            [LOCAL, LOCAL | {"name": "spare", "data_dir": "data/../data/containers/"}],
+            "local and spare both keep their containers in data/../data/containers; give each a data_dir of its own",
         ),
         ([], "there must be at least one"),
         ({"local": LOCAL}, "must be a list"),
@@ -120,6 +119,27 @@ def test_several_workers_are_refused() -> None:
 )
 def test_deployments_fit_together(deployments: object, problem: str) -> None:
     assert problems_of(deployments=deployments) == [f"deployments: {problem}"]
+
+
+def test_a_provider_may_have_several_deployments() -> None:
+    spare = {"name": "spare", "weight": 0}
+    loaded = settings(deployments=[OPENAI, LOCAL, OPENAI | spare, LOCAL | spare | {"name": "b", "data_dir": "b"}])
+    assert [(d.name, d.provider, d.weight) for d in loaded.deployments] == [
+        ("main", "openai", 1),
+        ("local", "local", 1),
+        ("spare", "openai", 0),
+        ("b", "local", 0),
+    ]
+    assert loaded.default_provider == "openai"
+    assert loaded.notices == ()
+
+
+def test_folders_are_the_same_wherever_a_link_leads(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    two = [LOCAL | {"data_dir": tmp_path / "a"}, LOCAL | {"name": "b", "data_dir": tmp_path / "link"}]
+    [problem] = problems_of(deployments=two)
+    assert problem.startswith("deployments: local and b both keep")
 
 
 @pytest.mark.parametrize(
@@ -135,8 +155,9 @@ def test_the_default_provider(providers: list[str], default: str) -> None:
 
 
 def test_the_default_provider_must_be_configured() -> None:
-    assert problems_of(deployments=[LOCAL], default_provider="azure") == [
-        'default_provider: no deployment is of provider "azure"; configured: local'
+    several = [LOCAL, OPENAI, LOCAL | {"name": "b", "data_dir": "b"}]
+    assert problems_of(deployments=several, default_provider="azure") == [
+        'default_provider: no deployment is of provider "azure"; configured: local, openai'
     ]
 
 
@@ -144,6 +165,7 @@ def test_the_default_provider_must_be_configured() -> None:
     ("deployments", "key_is_set", "stands_in"),
     [
         ([LOCAL], False, True),
+        ([LOCAL, LOCAL | {"name": "b", "data_dir": "b"}], False, True),
         ([LOCAL], True, False),
         ([LOCAL, OPENAI], False, False),
         ([{"name": "h", "provider": "h", "api_base": "https://h/v1"}], False, False),
@@ -165,6 +187,20 @@ def test_notices_tell_what_may_not_be_meant() -> None:
         "redis_url is set, but this version keeps nothing in Redis yet",
     )
     assert Settings().notices == ()
+
+
+def test_a_provider_without_any_weight_is_noticed() -> None:
+    loaded = settings(deployments=[OPENAI | {"weight": 0}, OPENAI | {"name": "b", "weight": 0}, LOCAL])
+    assert loaded.notices == (
+        "provider openai: no deployment of it has a weight above 0, so no container can be made there",
+    )
+
+
+def test_a_reap_without_a_time_is_noticed() -> None:
+    assert settings(reap={"unknown": True}).notices == (
+        "reap says what to delete but not when: nothing is deleted without reap.every_seconds",
+    )
+    assert settings(reap={"unknown": True, "every_seconds": "1h"}).notices == ()
 
 
 @pytest.mark.parametrize(
