@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Final
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Boolean,
     Column,
     DateTime,
     Dialect,
+    Enum,
+    ForeignKey,
     Index,
+    Integer,
     LargeBinary,
     MetaData,
     String,
     Table,
     TypeDecorator,
+    UniqueConstraint,
+    text,
 )
+
+from app.domain.containers import Access, CreationState, Ending
+from app.domain.identity import ContainerScope
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -42,11 +52,33 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+class Text(TypeDecorator[str]):
+    """A text from outside. What PostgreSQL cannot keep (NUL, half a surrogate pair) is replaced, so that it is found
+    by nobody rather than an error."""
+
+    impl = String
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """Replace what cannot be kept."""
+        if value is None or (value.isascii() and "\0" not in value):
+            return value
+        return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+
+
+def _word(words: type[StrEnum]) -> Enum:
+    """One of a few words, kept as the word itself; the database does not check it, so a new one needs no migration."""
+    return Enum(
+        words, values_callable=lambda kind: [word.value for word in kind], native_enum=False, length=8, name=None
+    )
+
+
 metadata: Final = MetaData(
     naming_convention={
         "pk": "pk_%(table_name)s",
         "uq": "uq_%(table_name)s_%(column_0_N_name)s",
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
     }
 )
 
@@ -65,12 +97,104 @@ virtual_keys: Final = Table(
     Column("tags", JSON, nullable=False),
     Column("metadata", JSON, nullable=False),
     Column("allowed_operations", JSON, nullable=False),
+    Column("container_scope", _word(ContainerScope), nullable=False),
+    Column("allowed_deployments", JSON, nullable=False),
     Column("previous_secret_hash", LargeBinary(32)),
     Column("previous_expires_at", UtcDateTime),
     Index(None, "created_at", "key_id"),
     Index(None, "user_id"),
     Index(None, "team_id"),
 )
+
+_number = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows by itself only where they are INTEGER
+
+containers: Final = Table(
+    "containers",
+    metadata,
+    Column("number", _number, primary_key=True),
+    Column("container_id", Text(256), nullable=False, unique=True),
+    Column("owner", Text(264)),
+    Column("deployment", Text(64), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("seen_at", UtcDateTime, nullable=False),
+    Column("key_id", String(16)),
+    Column("name", Text(256), nullable=False),
+    Column("status", Text(256), nullable=False),
+    Column("last_active_at", UtcDateTime),
+    Column("expires_after_minutes", Integer),
+    Column("memory_limit", Text(256)),
+    Column("ended_at", UtcDateTime),
+    Column("ending", _word(Ending)),
+    Column("document", LargeBinary, nullable=False),
+    Column("expires_at", UtcDateTime),
+    Column("access_changed_at", UtcDateTime),
+    Index(None, "created_at", "number"),
+    Index(None, "owner", "created_at", "number"),
+    Index(None, "deployment", "created_at", "number"),
+    Index(None, "key_id"),
+    Index(None, "access_changed_at"),
+    Index(None, "ending", "ended_at"),
+    *(
+        Index(name, *columns, sqlite_where=text("ending IS NULL"), postgresql_where=text("ending IS NULL"))
+        for name, columns in {
+            "ix_containers_listed": ("owner", "created_at", "number"),
+            "ix_containers_expiring": ("expires_at",),
+            "ix_containers_status": ("status",),
+        }.items()
+    ),
+)
+"""The registry. Numbers are given in the order of registration. What a sweep writes every few seconds (`seen_at`) is
+in no index, which keeps it cheap on PostgreSQL."""
+
+container_shares: Final = Table(
+    "container_shares",
+    metadata,
+    Column("number", _number, ForeignKey("containers.number", ondelete="CASCADE"), primary_key=True),
+    Column("identity", Text(264), primary_key=True),
+    Column("access", _word(Access), nullable=False),
+    Index(None, "identity"),
+)
+
+container_files: Final = Table(
+    "container_files",
+    metadata,
+    Column("number", _number, ForeignKey("containers.number", ondelete="CASCADE"), primary_key=True),
+    Column("file_id", Text(256), primary_key=True),
+    Column("bytes", BigInteger),
+    Index(None, "file_id"),
+)
+
+creations: Final = Table(
+    "creations",
+    metadata,
+    Column("creation_id", String(32), primary_key=True),
+    Column("owner", Text(264), nullable=False),
+    Column("key_id", String(16), nullable=False),
+    Column("deployment", Text(64), nullable=False),
+    Column("name", Text(256), nullable=False),
+    Column("fingerprint", LargeBinary(32), nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("lease_until", UtcDateTime, nullable=False),
+    Column("memory_limit", Text(256)),
+    Column("idempotency_key", Text(256)),
+    Column("state", _word(CreationState), nullable=False),
+    Column("lost", Boolean, nullable=False),
+    Column("container_id", Text(256)),
+    Column("answer_status", Integer),
+    Column("answer_type", Text(256)),
+    Column("answer_body", LargeBinary),
+    UniqueConstraint("owner", "idempotency_key"),
+    Index(None, "key_id", "fingerprint", "started_at"),
+    Index(None, "state", "started_at"),
+)
+
+turns: Final = Table(
+    "turns",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("taken_at", UtcDateTime, nullable=False),
+)
+"""When a chore that one process does for all was last begun."""
 
 revision: Final = Table("alembic_version", MetaData(), Column("version_num", String(32), nullable=False))
 """Alembic's own table: one row, the revision that the other tables are at."""

@@ -118,7 +118,9 @@ def _schema(connection: Connection) -> list[str]:
     """Everything that the database itself says of its tables, without the order in which columns were written."""
     if connection.dialect.name == "sqlite":
         lines = connection.execute(text("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")).scalars()
-        return sorted(line.strip().rstrip(",") for statement in lines for line in statement.splitlines())
+        return sorted(
+            line.strip().rstrip(",").replace('"', "") for statement in lines for line in statement.splitlines()
+        )
     columns = text(
         "SELECT concat_ws(' ', table_name, column_name, data_type, character_maximum_length, is_nullable,"
         " column_default) FROM information_schema.columns WHERE table_schema = 'public'"

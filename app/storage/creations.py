@@ -1,0 +1,193 @@
+"""Intents to make containers, in SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Connection, RowMapping, Select, bindparam, delete, select, update
+
+from app.domain.containers import Answer, Container, Creation, CreationState
+from app.domain.ports import ContainerTaken
+from app.storage.container_rows import add_or_lock, give_away, replace_row
+from app.storage.dialects import insert_new
+from app.storage.engine import Database
+from app.storage.tables import creations
+
+_c = creations.c
+_FIELDS: Final = tuple(field.name for field in fields(Creation) if field.name != "answer")
+
+_BY_ID: Final = select(creations).where(_c.creation_id == bindparam("id"))
+_LOCK: Final = _BY_ID.with_for_update()
+_SAME_KEY: Final = select(creations).where(
+    _c.owner == bindparam("owner"), _c.idempotency_key == bindparam("idempotency_key")
+)
+_FORGET_KEY: Final = (
+    update(creations)
+    .where(
+        _c.owner == bindparam("of"),
+        _c.idempotency_key == bindparam("key"),
+        _c.started_at < bindparam("since"),
+    )
+    .values(idempotency_key=None)
+)
+_OLDEST_LOST: Final = (
+    select(creations)
+    .where(
+        _c.key_id == bindparam("key_id"),
+        _c.fingerprint == bindparam("fingerprint"),
+        _c.started_at >= bindparam("since"),
+        _c.state != CreationState.FAILED,
+        _c.lost,
+    )
+    .order_by(_c.started_at)
+    .limit(1)
+    .with_for_update()  # of two who want it, the second waits and then goes on to the next
+)
+_CHANGE: Final = update(creations).where(_c.creation_id == bindparam("id"))
+_CHANGE_PENDING: Final = _CHANGE.where(_c.state == CreationState.PENDING)
+_FAIL: Final = _CHANGE.where(_c.state != CreationState.DONE)
+_FORGET: Final = delete(creations).where(_c.creation_id == bindparam("id"), _c.state != CreationState.DONE)
+_RENEW: Final = update(creations).where(
+    _c.creation_id.in_(bindparam("ids", expanding=True)), _c.state == CreationState.PENDING
+)
+_PENDING: Final = select(creations).where(_c.state == CreationState.PENDING).order_by(_c.started_at, _c.creation_id)
+_PENDING_THERE: Final = _PENDING.where(_c.deployment == bindparam("deployment"))
+
+
+class SqlCreationStore:
+    """A `CreationStore` in the table `creations`; what was made goes into `containers`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def begin(
+        self, creation: Creation, *, same_key_since: datetime, lost_since: datetime | None = None
+    ) -> Creation | None:
+        """Commit an intent, or return the earlier creation in its place. Raises StoreUnavailable."""
+
+        def work(connection: Connection) -> Creation | None:
+            add = insert_new(creations, connection.dialect.name, "owner", "idempotency_key")
+            while True:
+                earlier = _same_key(connection, creation, same_key_since)
+                if earlier is None and lost_since is not None:
+                    earlier = _claim_lost(connection, creation, lost_since)
+                if earlier is not None or connection.execute(add, _to_row(creation)).rowcount:
+                    return earlier
+
+        return await self._database.write(work)
+
+    async def get(self, creation_id: str) -> Creation | None:
+        """The creation with this id. Raises StoreUnavailable."""
+        return await self._database.read(lambda connection: _one(connection, _BY_ID, id=creation_id))
+
+    async def move(self, creation_id: str, deployment: str) -> None:
+        """Commit that it is sent to another deployment now. Raises StoreUnavailable."""
+        change = {"id": creation_id, "deployment": deployment}
+        await self._database.write(lambda connection: connection.execute(_CHANGE_PENDING, change))
+
+    async def complete(self, creation_id: str, container: Container, answer: Answer) -> None:
+        """Register the container that was made, and the answer. Raises ContainerTaken, StoreUnavailable."""
+
+        def work(connection: Connection) -> None:
+            creation = _one(connection, _LOCK, id=creation_id)
+            is_known = creation is not None and creation.container_id == container.container_id
+            _register(connection, container, is_known=is_known)
+            done = {"state": CreationState.DONE, "container_id": container.container_id, **_answer_columns(answer)}
+            connection.execute(_CHANGE, {"id": creation_id, **done})
+
+        await self._database.write(work)
+
+    async def fail(self, creation_id: str, answer: Answer | None) -> None:
+        """Write down that nothing was made, or forget it; what is done stays done. Raises StoreUnavailable."""
+
+        def work(connection: Connection) -> None:
+            if answer is None:
+                connection.execute(_FORGET, {"id": creation_id})
+            else:
+                failed = {"state": CreationState.FAILED, **_answer_columns(answer)}
+                connection.execute(_FAIL, {"id": creation_id, **failed})
+
+        await self._database.write(work)
+
+    async def give_up(self, creation_id: str, at: datetime, answer: Answer | None = None) -> None:
+        """Stop answering for one that may have been made or not; it stays pending. Raises StoreUnavailable."""
+        change = {"id": creation_id, "lease_until": at} | (_answer_columns(answer) if answer is not None else {})
+        await self._database.write(lambda connection: connection.execute(_CHANGE_PENDING, change))
+
+    async def set_lost(self, creation_id: str) -> None:
+        """Write down that its client did not get the answer. Raises StoreUnavailable."""
+        await self._database.write(lambda connection: connection.execute(_CHANGE, {"id": creation_id, "lost": True}))
+
+    async def renew(self, creation_ids: Sequence[str], lease_until: datetime) -> None:
+        """Go on answering for creations that are pending. Raises StoreUnavailable."""
+        if creation_ids:
+            change = {"ids": list(creation_ids), "lease_until": lease_until}
+            await self._database.write(lambda connection: connection.execute(_RENEW, change))
+
+    async def pending(self, deployment: str | None = None) -> list[Creation]:
+        """Those whose end is not known, the oldest first. Raises StoreUnavailable."""
+        query = _PENDING if deployment is None else _PENDING_THERE
+
+        def work(connection: Connection) -> list[Creation]:
+            rows = connection.execute(query, {"deployment": deployment} if deployment is not None else {})
+            return [_from_row(row) for row in rows.mappings()]
+
+        return await self._database.read(work)
+
+
+def _same_key(connection: Connection, creation: Creation, since: datetime) -> Creation | None:
+    """The creation with the same idempotency key. One from before `since` loses the key, and is kept without it: its
+    container may still be looked for."""
+    if creation.idempotency_key is None:
+        return None
+    forget = {"of": creation.owner, "key": creation.idempotency_key, "since": since}
+    connection.execute(_FORGET_KEY, forget)
+    return _one(connection, _SAME_KEY, owner=creation.owner, idempotency_key=creation.idempotency_key)
+
+
+def _claim_lost(connection: Connection, creation: Creation, since: datetime) -> Creation | None:
+    """The oldest creation of the same request whose answer was lost, which it is from now on no longer."""
+    request = {"key_id": creation.key_id, "fingerprint": creation.fingerprint, "since": since}
+    lost = _one(connection, _OLDEST_LOST, **request)
+    if lost is None:
+        return None
+    connection.execute(_CHANGE, {"id": lost.creation_id, "lost": False})
+    return replace(lost, lost=False)
+
+
+def _register(connection: Connection, container: Container, *, is_known: bool) -> None:
+    """Add a container, or write over the row with its id; `is_known` where this creation has done so before."""
+    found = add_or_lock(connection, container)
+    if found is None:
+        return
+    if found.ending is None and found.owner is not None:
+        if (found.owner, found.deployment) != (container.owner, container.deployment):
+            raise ContainerTaken
+        replace_row(connection, found.number, container)
+    elif not (is_known and found.ending is not None):  # what ended since it was registered does not come back
+        give_away(connection, found.number, container, emptied=True)
+
+
+def _one(connection: Connection, query: Select[Any], **values: Any) -> Creation | None:
+    row = connection.execute(query, values).mappings().one_or_none()
+    return None if row is None else _from_row(row)
+
+
+def _to_row(creation: Creation) -> dict[str, Any]:
+    return {name: getattr(creation, name) for name in _FIELDS} | _answer_columns(creation.answer)
+
+
+def _from_row(row: RowMapping) -> Creation:
+    answer = None
+    if row["answer_status"] is not None:
+        answer = Answer(status=row["answer_status"], content_type=row["answer_type"], body=row["answer_body"])
+    return Creation(**{name: row[name] for name in _FIELDS}, answer=answer)
+
+
+def _answer_columns(answer: Answer | None) -> dict[str, Any]:
+    if answer is None:
+        return dict.fromkeys(("answer_status", "answer_type", "answer_body"))
+    return {"answer_status": answer.status, "answer_type": answer.content_type, "answer_body": answer.body}
