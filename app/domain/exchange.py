@@ -6,6 +6,7 @@ Each attribute is written by one phase, named in its comment, and read by those 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
@@ -112,6 +113,11 @@ class Exchange:
     # place
     deployment: Deployment | None = None
 
+    # create
+    on_lost: Callable[[], None] | None = None
+    """Called once by the edge where the client's connection ends before the answer is out, or so soon after it that the
+    answer may not have arrived. It outlives the exchange: it must not hold it."""
+
     # forward
     attempts: list[Attempt] = field(default_factory=list)
     upstream_request_id: str | None = None
@@ -140,9 +146,15 @@ class Exchange:
 
     @property
     def upstream_seconds(self) -> float:
-        """Time spent waiting for upstreams to answer, over all attempts."""
+        """Time spent waiting for upstreams to answer, over all attempts; once where some went on at the same time."""
         now = time.perf_counter()
-        return sum((a.ended_at or now) - a.started_at for a in self.attempts)
+        total = until = 0.0
+        for attempt in self.attempts:
+            ended_at = attempt.ended_at or now
+            if ended_at > until:
+                total += ended_at - max(attempt.started_at, until)
+                until = ended_at
+        return total
 
     @property
     def duration_seconds(self) -> float:

@@ -75,15 +75,22 @@ def amend_list(text: bytes, addition: Addition) -> bytes:
     source = text.decode()
     pieces: list[str] = []
     copied = 0
-    for item, end in _items(source):
+    for item, _, end in _items(source):
         if isinstance(item, dict) and (added := addition(item)):
             pieces += (source[copied : end - 1].rstrip(), "," if item else "", added)
             copied = end - 1
     return "".join((*pieces, source[copied:])).encode() if pieces else text
 
 
-def _items(source: str) -> Iterator[tuple[Any, int]]:
-    """The elements of `data` in an outermost object, each with the position after it."""
+def list_items(text: bytes) -> Iterator[tuple[Any, bytes]]:
+    """The elements of a list's `data`: what each says, and its own text. Raises as `amend_list` does."""
+    source = text.decode()
+    for item, start, end in _items(source):
+        yield item, source[start:end].encode()
+
+
+def _items(source: str) -> Iterator[tuple[Any, int, int]]:
+    """The elements of `data` in an outermost object, each with where it starts and the position after it."""
     position = _skip(source, source.index("{") + 1)
     while source[position] == '"':
         key, position = _decode_value(source, position)
@@ -91,8 +98,9 @@ def _items(source: str) -> Iterator[tuple[Any, int]]:
         if key == "data" and source[position] == "[":
             position = _skip(source, position + 1)
             while source[position] != "]":
-                item, position = _decode_value(source, position)
-                yield item, position
+                start = position
+                item, position = _decode_value(source, start)
+                yield item, start, position
                 position = _skip(source, position)
                 position = _skip(source, position + 1) if source[position] == "," else position
             position += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -16,6 +17,8 @@ from quaymaster.operations import CONTAINERS_DELETE, CONTAINERS_LIST, Operation
 
 PAGE_ITEMS: Final = 100
 MAX_PAGE_BYTES: Final = 16 * 1024 * 1024
+_INLINE_BYTES: Final = 64 * 1024
+"""A page up to here is parsed where it stands; a larger one, in a worker thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,10 @@ async def list_page(
         await reply.aclose()
     if reply.status != 200:
         raise UpstreamFault(FaultKind.PROTOCOL, f"its list answered {reply.status}", request_sent=True)
+    return _page(text) if len(text) <= _INLINE_BYTES else await asyncio.to_thread(_page, text)
+
+
+def _page(text: bytes) -> ListedPage:
     try:
         page = orjson.loads(text)
     except orjson.JSONDecodeError:
