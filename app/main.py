@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import secrets
 import ssl
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
-from typing import Final
+from random import Random
+from typing import Any, Final
 
 from starlette.types import ASGIApp
 
@@ -21,13 +23,28 @@ from app.config.settings import Settings
 from app.domain.deployments import Deployment
 from app.domain.ports import StoreUnavailable, Timeouts, Upstream
 from app.gateway.authenticate import Authenticator
+from app.gateway.authorize import Gate
+from app.gateway.create import LEASE_SECONDS, Creates
+from app.gateway.forward import Forwarder
+from app.gateway.lists import Lists
 from app.gateway.pipeline import Gateway
+from app.gateway.place import Placer
+from app.gateway.probe import LOOK_SECONDS, Prober
+from app.gateway.record import Recorder
 from app.gateway.resolve import Resolver
 from app.gateway.settle import Settler
 from app.hooks.builtin.log import RequestLog
 from app.hooks.runner import HookRunner, load_plugin
 from app.hooks.spec import Hooks
 from app.local.server import LocalServer
+from app.registry.notes import FLUSH_SECONDS, Notes
+from app.registry.ownership import FOLLOW_SECONDS, Ownerships
+from app.registry.sweep import Sweeps
+from app.routing.health import Circuit
+from app.routing.selection import Policy, Selector
+from app.routing.track import Track
+from app.storage.containers import SqlContainerStore
+from app.storage.creations import SqlCreationStore
 from app.storage.engine import Database
 from app.storage.keys import SqlKeyStore
 from app.tasks import Tasks
@@ -59,22 +76,17 @@ async def create_app(
         database = Database.open(settings.database_url.get_secret_value())
         stack.push_async_callback(database.close)
         await database.migrate()
-        store = SqlKeyStore(database)
-        authenticator = Authenticator(store, master_key)
+        keys = SqlKeyStore(database)
+        authenticator = Authenticator(keys, master_key)
         stack.push_async_callback(authenticator.aclose)
-
-        deployments = await _open_deployments(settings, stack)
-        resolver = Resolver(
-            deployments,
-            settings.default_provider,
-            max_json_bytes=settings.server.max_json_bytes,
-            max_upload_bytes=settings.server.max_upload_bytes,
-            spool_dir=str(spool_dir),
-        )
+        fleet = _Fleet(settings, await _open_deployments(settings, stack), hooks)
+        registry = _Registry(settings, database, fleet, tasks)
+        stack.push_async_callback(registry.notes.flush)
+        metrics.watch_deployments(lambda: {each["deployment"]: each["state"] for each in fleet.health()})
 
         async def database_answers() -> bool:
             try:
-                await store.get("0" * 16)
+                await keys.get("0" * 16)
             except StoreUnavailable:
                 return False
             return True
@@ -82,16 +94,96 @@ async def create_app(
         await hooks.startup()
         stack.push_async_callback(hooks.shutdown)
         stack.push_async_callback(tasks.drain, _DRAIN_TASKS_SECONDS)
+        _start_chores(registry, fleet, tasks)
         yield build_edge(
-            Gateway(deployments, resolver, hooks),
+            _gateway(settings, registry, fleet, hooks, str(spool_dir)),
             authenticator,
             Settler(metrics, hooks, tasks),
             [
-                key_routes(KeyAdministration(store, authenticator.forget)),
-                health_routes(database_answers, metrics.render),
+                key_routes(KeyAdministration(keys, authenticator.forget, fleet.deployments)),
+                health_routes(database_answers, metrics.render, fleet.health),
             ],
             VERSION,
         )
+
+
+class _Fleet:
+    """The deployments, how each of them is, and who sends requests there."""
+
+    def __init__(self, settings: Settings, providers: dict[str, list[Deployment]], hooks: HookRunner) -> None:
+        routing = settings.routing
+        random = Random()  # noqa: S311 - it chooses among equals
+        self.providers = providers
+        self.deployments = {one.name: one for behind in providers.values() for one in behind}
+        self.tracks = {
+            name: Track(name, one.weight, Circuit(routing.cooldown_seconds)) for name, one in self.deployments.items()
+        }
+        self.placer = Placer(providers, self.tracks, Selector(Policy(routing.policy), random))
+        self.forwarder = Forwarder(self.tracks, hooks, deadline_seconds=routing.retry_deadline_seconds, random=random)
+
+    def health(self) -> list[dict[str, Any]]:
+        """How each deployment is, as /health/readiness shows it."""
+        now = time.monotonic()
+        return [
+            {
+                "deployment": name,
+                "provider": self.deployments[name].provider,
+                "state": track.circuit.state(now).value,
+                "reason": track.circuit.reason,
+                "retry_after_seconds": round(track.circuit.seconds_left(now), 1),
+                "stalled": track.stalled(now),
+                "in_flight": track.in_flight,
+                "latency_seconds": track.latency_seconds and round(track.latency_seconds, 4),
+                "weight": track.weight,
+            }
+            for name, track in self.tracks.items()
+        ]
+
+
+class _Registry:
+    """The registry, what is remembered of it, and what keeps it true."""
+
+    def __init__(self, settings: Settings, database: Database, fleet: _Fleet, tasks: Tasks) -> None:
+        self.containers = SqlContainerStore(database)
+        creations = SqlCreationStore(database)
+        self.ownerships = Ownerships(self.containers)
+        self.notes = Notes(self.containers)
+        self.creates = Creates(fleet.placer, fleet.forwarder, creations, self.ownerships, tasks)
+        self.sweeps = Sweeps(
+            self.containers,
+            fleet.deployments.values(),
+            tasks,
+            refresh_seconds=settings.registry.refresh_seconds,
+        )
+
+
+def _gateway(settings: Settings, registry: _Registry, fleet: _Fleet, hooks: HookRunner, spool_dir: str) -> Gateway:
+    resolver = Resolver(
+        fleet.providers,
+        settings.default_provider,
+        max_json_bytes=settings.server.max_json_bytes,
+        max_upload_bytes=settings.server.max_upload_bytes,
+        spool_dir=spool_dir,
+    )
+    return Gateway(
+        hooks,
+        Gate(registry.ownerships, registry.containers),
+        resolver,
+        creates=registry.creates,
+        lists=Lists(fleet.placer, fleet.forwarder, registry.containers, registry.sweeps),
+        placer=fleet.placer,
+        forwarder=fleet.forwarder,
+        recorder=Recorder(registry.containers, registry.ownerships, registry.notes),
+    )
+
+
+def _start_chores(registry: _Registry, fleet: _Fleet, tasks: Tasks) -> None:
+    """What is done between requests, until the tasks are drained."""
+    prober = Prober(list(fleet.deployments.values()), fleet.tracks, tasks)
+    tasks.repeat(registry.ownerships.follow, FOLLOW_SECONDS, "follow ownerships")
+    tasks.repeat(registry.notes.flush, FLUSH_SECONDS, "flush notes")
+    tasks.repeat(registry.creates.renew, LEASE_SECONDS / 3, "renew leases")
+    tasks.repeat(prober.look, LOOK_SECONDS, "look for deployments to probe")
 
 
 def _plugins(settings: Settings) -> list[Hooks]:
@@ -99,15 +191,15 @@ def _plugins(settings: Settings) -> list[Hooks]:
     return [log, *(load_plugin(plugin.use, plugin.options) for plugin in settings.hooks.plugins)]
 
 
-async def _open_deployments(settings: Settings, stack: AsyncExitStack) -> dict[str, Deployment]:
-    """Every deployment by the provider name it answers to."""
-    deployments: dict[str, Deployment] = {}
+async def _open_deployments(settings: Settings, stack: AsyncExitStack) -> dict[str, list[Deployment]]:
+    """The deployments behind each provider name, in the order they are configured in."""
+    deployments: dict[str, list[Deployment]] = {}
     for configured in settings.deployments:
         if configured.provider == "local":
             deployment = await _open_local(configured, settings, stack)
         else:
             deployment = _open_remote(configured, stack)
-        deployments[configured.provider] = deployment
+        deployments.setdefault(configured.provider, []).append(deployment)
     if settings.stands_in_for_openai:
         deployments["openai"] = deployments["local"]
     return deployments
@@ -150,6 +242,7 @@ def _deployment(
         base_path=endpoint.base_path,
         query_suffix=dialect.query(configured.api_version),
         credential_headers=dialect.headers(credential),
+        weight=configured.weight,
     )
 
 
