@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -22,41 +22,55 @@ from app.api.admin.models import (
     RegenerateKey,
     UpdateKey,
 )
+from app.api.admin.named_keys import find_alias, find_key, not_found
+from app.api.admin.outages import store_answers
+from app.api.admin.validation import nearest
 from app.domain.errors import ErrorCode, GatewayError
-from app.domain.identity import VirtualKey
-from app.domain.keys import is_key_id, masked, mint, parse
-from app.domain.ports import AliasTaken, KeyStore, StoreUnavailable
+from app.domain.identity import ContainerScope, VirtualKey
+from app.domain.keys import masked, mint
+from app.domain.ports import AliasTaken, KeyStore
 
 
 class KeyAdministration:
     """Makes, changes, shows and removes virtual keys.
 
     `forget` is called with a key's id when the key may have changed or gone, so that whoever remembers it asks again.
-    `clock` gives unix seconds. A key is named by itself, its id or its alias. Every method may raise GatewayError
-    KEY_NOT_FOUND, INVALID_VALUE (the alias is taken) and STORE_UNAVAILABLE.
+    `deployments` are the names that a key may be allowed to choose, `clock` gives unix seconds. A key is named by
+    itself, its id or its alias. Every method may raise GatewayError KEY_NOT_FOUND, INVALID_VALUE (the alias is taken,
+    or there is no such deployment) and STORE_UNAVAILABLE.
     """
 
-    def __init__(self, store: KeyStore, forget: Callable[[str], None], clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        store: KeyStore,
+        forget: Callable[[str], None],
+        deployments: Collection[str],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._store = store
         self._forget = forget
+        self._deployments = tuple(sorted(deployments))
         self._clock = clock
 
     async def generate(self, wanted: GenerateKey) -> GeneratedKey:
         """Make a key. Its secret is in the answer and nowhere else."""
+        self._check_deployments(wanted.allowed_deployments)
         minted, now = mint(), self._now()
         bare = VirtualKey(key_id=minted.key_id, secret_hash=minted.secret_hash, created_at=now, updated_at=now)
         key = _with(bare, wanted, now)
         with _answers(wanted.key_alias):
             await self._store.add(key)
-        return GeneratedKey(key=minted.key, **_fields(key))
+        return GeneratedKey(key=minted.key, **_fields(key, now))
 
     async def update(self, wanted: UpdateKey) -> KeyView:
         """Set the fields that were given."""
+        self._check_deployments(wanted.allowed_deployments)
         now = self._now()
-        return _view(await self._change(wanted.key, lambda key: _with(key, wanted, now), wanted.key_alias))
+        return _view(await self._change(wanted.key, lambda key: _with(key, wanted, now), wanted.key_alias), now)
 
     async def regenerate(self, name: str, wanted: RegenerateKey) -> GeneratedKey:
         """Give a key a new secret, and set the fields that were given. The one before works for `grace_period`."""
+        self._check_deployments(wanted.allowed_deployments)
         now = self._now()
         found = await self._find(name)
         minted = mint(found.key_id)
@@ -71,17 +85,17 @@ class KeyAdministration:
             )
 
         key = await self._change(found.key_id, renewed, wanted.key_alias)
-        return GeneratedKey(key=minted.key, **_fields(key))
+        return GeneratedKey(key=minted.key, **_fields(key, now))
 
     async def set_blocked(self, name: str, blocked: bool) -> KeyView:
         """Refuse a key from now on, or take it again."""
         now = self._now()
-        return _view(await self._change(name, lambda key: replace(key, blocked=blocked, updated_at=now)))
+        return _view(await self._change(name, lambda key: replace(key, blocked=blocked, updated_at=now)), now)
 
     async def info(self, name: str) -> KeyInfo:
         """Show a key."""
         key = await self._find(name)
-        return KeyInfo(key=key.key_id, info=_view(key))
+        return KeyInfo(key=key.key_id, info=_view(key, self._now()))
 
     async def page(self, wanted: ListKeys) -> KeyPage:
         """Show one page of keys, newest first."""
@@ -93,8 +107,9 @@ class KeyAdministration:
                 team_id=wanted.team_id,
                 alias=wanted.key_alias,
             )
+        now = self._now()
         return KeyPage(
-            keys=[_view(key) for key in keys],
+            keys=[_view(key, now) for key in keys],
             total_count=total,
             current_page=wanted.page,
             total_pages=-(-total // wanted.size),
@@ -108,10 +123,12 @@ class KeyAdministration:
                 "Name the keys to delete in 'keys' or 'key_aliases'.",
                 param="keys",
             )
-        found = [await self._find(name, f"keys.{place}") for place, name in enumerate(wanted.keys)]
-        found += [
-            await self._find_alias(alias, f"key_aliases.{place}") for place, alias in enumerate(wanted.key_aliases)
-        ]
+        with _answers():
+            found = [await find_key(self._store, name, f"keys.{place}") for place, name in enumerate(wanted.keys)]
+            found += [
+                await find_alias(self._store, alias, f"key_aliases.{place}")
+                for place, alias in enumerate(wanted.key_aliases)
+            ]
         key_ids = list(dict.fromkeys(key.key_id for key in found))
         try:
             with _answers():
@@ -131,26 +148,23 @@ class KeyAdministration:
         finally:
             self._forget(key_id)
         if key is None:
-            raise _not_found("key")
+            raise not_found("key")
         return key
 
-    async def _find(self, name: str, param: str = "key") -> VirtualKey:
-        parsed = parse(name)
-        key_id = parsed.key_id if parsed else name
-        if not is_key_id(key_id):
-            return await self._find_alias(name, param)
+    async def _find(self, name: str) -> VirtualKey:
         with _answers():
-            key = await self._store.get(key_id)
-        if key is None:
-            raise _not_found(param)
-        return key
+            return await find_key(self._store, name)
 
-    async def _find_alias(self, alias: str, param: str) -> VirtualKey:
-        with _answers():
-            key = await self._store.find_by_alias(alias)
-        if key is None:
-            raise _not_found(param)
-        return key
+    def _check_deployments(self, allowed: Sequence[str] | None) -> None:
+        for place, name in enumerate(allowed or ()):
+            if name != "*" and name not in self._deployments:
+                near = nearest(name, self._deployments)
+                hint = f" Did you mean '{near}'?" if near else ""
+                raise GatewayError(
+                    ErrorCode.INVALID_VALUE,
+                    f"There is no deployment '{name}'.{hint} Configured here: {', '.join(self._deployments)}.",
+                    param=f"allowed_deployments.{place}",
+                )
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock(), UTC)
@@ -167,6 +181,8 @@ def _with(key: VirtualKey, wanted: KeyFields, now: datetime) -> VirtualKey:
             "allowed_operations",
             ("*",) if wanted.allowed_operations is None else tuple(wanted.allowed_operations),
         ),
+        "container_scope": ("container_scope", ContainerScope(wanted.container_scope or ContainerScope.OWN)),
+        "allowed_deployments": ("allowed_deployments", tuple(wanted.allowed_deployments or ())),
         "user_id": ("user_id", wanted.user_id),
         "team_id": ("team_id", wanted.team_id),
         "blocked": ("blocked", key.blocked if wanted.blocked is None else wanted.blocked),
@@ -175,7 +191,8 @@ def _with(key: VirtualKey, wanted: KeyFields, now: datetime) -> VirtualKey:
     return replace(key, updated_at=now, **dict(given))
 
 
-def _fields(key: VirtualKey) -> dict[str, Any]:
+def _fields(key: VirtualKey, now: datetime) -> dict[str, Any]:
+    grace = key.previous_expires_at
     return {
         "key_id": key.key_id,
         "key_name": masked(key.key_id),
@@ -189,27 +206,23 @@ def _fields(key: VirtualKey) -> dict[str, Any]:
         "tags": list(key.tags),
         "metadata": key.metadata,
         "allowed_operations": list(key.allowed_operations),
+        "container_scope": key.container_scope.value,
+        "allowed_deployments": list(key.allowed_deployments),
+        "previous_expires": grace if grace is not None and grace > now else None,
     }
 
 
-def _view(key: VirtualKey) -> KeyView:
-    return KeyView(**_fields(key))
-
-
-def _not_found(param: str) -> GatewayError:
-    return GatewayError(ErrorCode.KEY_NOT_FOUND, "No key has this id or alias.", param=param)
+def _view(key: VirtualKey, now: datetime) -> KeyView:
+    return KeyView(**_fields(key, now))
 
 
 @contextmanager
 def _answers(alias: str | None = None) -> Iterator[None]:
     """What the store raises, as the client will see it."""
-    try:
-        yield
-    except AliasTaken:
-        raise GatewayError(
-            ErrorCode.INVALID_VALUE, f"Another key has the alias '{alias}'.", param="key_alias"
-        ) from None
-    except StoreUnavailable as outage:
-        raise GatewayError(
-            ErrorCode.STORE_UNAVAILABLE, "The database of keys did not answer.", retry_after_seconds=1
-        ) from outage
+    with store_answers("The database of keys"):
+        try:
+            yield
+        except AliasTaken:
+            raise GatewayError(
+                ErrorCode.INVALID_VALUE, f"Another key has the alias '{alias}'.", param="key_alias"
+            ) from None

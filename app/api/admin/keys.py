@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from fastapi import APIRouter, Depends, Request
-from pydantic import BaseModel
 
 from app.api.admin.access import require_admin
 from app.api.admin.administration import KeyAdministration
+from app.api.admin.described import takes_body, takes_query
 from app.api.admin.models import (
     DeletedKeys,
     DeleteKeys,
@@ -36,29 +34,29 @@ def key_routes(keys: KeyAdministration) -> APIRouter:
 
 
 def _add_changes(router: APIRouter, keys: KeyAdministration) -> None:
-    @router.post("/generate", openapi_extra=_body(GenerateKey), summary="Make a key")
+    @router.post("/generate", openapi_extra=takes_body(GenerateKey), summary="Make a key")
     async def generate(request: Request) -> GeneratedKey:
         return await keys.generate(from_json(GenerateKey, await request.body()))
 
-    @router.post("/update", openapi_extra=_body(UpdateKey), summary="Change a key")
+    @router.post("/update", openapi_extra=takes_body(UpdateKey), summary="Change a key")
     async def update(request: Request) -> KeyView:
         return await keys.update(from_json(UpdateKey, await request.body()))
 
-    @router.post("/block", openapi_extra=_body(NamedKey), summary="Refuse a key from now on")
+    @router.post("/block", openapi_extra=takes_body(NamedKey), summary="Refuse a key from now on")
     async def block(request: Request) -> KeyView:
         return await keys.set_blocked(from_json(NamedKey, await request.body()).key, True)
 
-    @router.post("/unblock", openapi_extra=_body(NamedKey), summary="Take a blocked key again")
+    @router.post("/unblock", openapi_extra=takes_body(NamedKey), summary="Take a blocked key again")
     async def unblock(request: Request) -> KeyView:
         return await keys.set_blocked(from_json(NamedKey, await request.body()).key, False)
 
-    @router.post("/delete", openapi_extra=_body(DeleteKeys), summary="Remove keys")
+    @router.post("/delete", openapi_extra=takes_body(DeleteKeys), summary="Remove keys")
     async def delete(request: Request) -> DeletedKeys:
         return await keys.delete(from_json(DeleteKeys, await request.body()))
 
 
 def _add_regeneration(router: APIRouter, keys: KeyAdministration) -> None:
-    @router.post("/regenerate", openapi_extra=_body(RegenerateKey), summary="Give a key a new secret")
+    @router.post("/regenerate", openapi_extra=takes_body(RegenerateKey), summary="Give a key a new secret")
     async def regenerate(request: Request) -> GeneratedKey:
         wanted = from_json(RegenerateKey, await request.body())
         if wanted.key is None:
@@ -69,7 +67,7 @@ def _add_regeneration(router: APIRouter, keys: KeyAdministration) -> None:
 
     @router.post(
         "/{key}/regenerate",
-        openapi_extra={**_body(RegenerateKey), "parameters": in_path},
+        openapi_extra={**takes_body(RegenerateKey), "parameters": in_path},
         summary="Give the named key a new secret",
     )
     async def regenerate_named(request: Request) -> GeneratedKey:
@@ -81,27 +79,10 @@ def _add_regeneration(router: APIRouter, keys: KeyAdministration) -> None:
 
 
 def _add_views(router: APIRouter, keys: KeyAdministration) -> None:
-    @router.get("/info", openapi_extra=_query(NamedKey), summary="Show a key")
+    @router.get("/info", openapi_extra=takes_query(NamedKey), summary="Show a key")
     async def info(request: Request) -> KeyInfo:
         return await keys.info(from_query(NamedKey, request.query_params.multi_items()).key)
 
-    @router.get("/list", openapi_extra=_query(ListKeys), summary="Show keys, newest first")
+    @router.get("/list", openapi_extra=takes_query(ListKeys), summary="Show keys, newest first")
     async def page(request: Request) -> KeyPage:
         return await keys.page(from_query(ListKeys, request.query_params.multi_items()))
-
-
-def _body(model: type[BaseModel]) -> dict[str, Any]:
-    """A request body for the API's description; the route itself checks it, so that it answers in our own words."""
-    return {"requestBody": {"content": {"application/json": {"schema": model.model_json_schema()}}}}
-
-
-def _query(model: type[BaseModel]) -> dict[str, Any]:
-    """Query parameters for the API's description."""
-    schema = model.model_json_schema()
-    required = schema.get("required", ())
-    return {
-        "parameters": [
-            {"name": name, "in": "query", "required": name in required, "schema": field}
-            for name, field in schema["properties"].items()
-        ]
-    }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import orjson
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
@@ -91,6 +91,12 @@ class KeyFields(Wish):
     allowed_operations: Annotated[list[Pattern], Field(max_length=100)] | None = Field(
         None, description="Operations or patterns, such as containers.files.*; null for all"
     )
+    container_scope: Literal["own", "all"] | None = Field(
+        None, description="Which containers it sees: its owner's and shared ones, or all; null for own"
+    )
+    allowed_deployments: Annotated[list[Text], Field(max_length=100)] | None = Field(
+        None, description="Deployments it may choose with x-quaymaster-deployment, * for any; null for none"
+    )
     user_id: Text | None = Field(None, description="Whose key it is; its containers belong to the user")
     team_id: Text | None = Field(None, description="The team that its containers belong to")
     blocked: bool | None = Field(None, description="Whether the key is refused; null leaves it as it is")
@@ -153,6 +159,9 @@ class KeyView(BaseModel):
     tags: list[str]
     metadata: dict[str, Any]
     allowed_operations: list[str]
+    container_scope: Literal["own", "all"]
+    allowed_deployments: list[str]
+    previous_expires: datetime | None = Field(description="Until when the secret before the last one works too")
 
 
 class GeneratedKey(KeyView):

@@ -24,6 +24,9 @@ from app.gateway.authenticate import Authenticator
 from tests.gateway.gate import MASTER_KEY, Clock
 
 
+DEPLOYMENTS = ("main", "azure-eu")
+
+
 class Refused(Exception):
     """An answer in OpenAI's error envelope."""
 
@@ -95,7 +98,7 @@ async def hosted(store: KeyStore) -> AsyncIterator[Admin]:
     clock = Clock()
     authenticator = Authenticator(store, MASTER_KEY, clock)
     framework = FastAPI()
-    framework.include_router(key_routes(KeyAdministration(store, authenticator.forget, clock)))
+    framework.include_router(key_routes(KeyAdministration(store, authenticator.forget, DEPLOYMENTS, clock)))
     framework.add_exception_handler(GatewayError, _refusal)
     posing = Posing(framework)
     server = uvicorn.Server(uvicorn.Config(posing, lifespan="off", log_level="warning"))

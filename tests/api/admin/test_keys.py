@@ -18,6 +18,8 @@ FIELDS: dict[str, Any] = {
     "metadata": {"team": "sea", "nested": [1, {"a": None}]},
     "tags": ["a", "b"],
     "allowed_operations": ["containers.files.*", "containers.list"],
+    "container_scope": "all",
+    "allowed_deployments": ["azure-eu", "main"],
     "user_id": "ann",
     "team_id": "sea",
     "blocked": False,
@@ -36,6 +38,7 @@ async def test_generate_answers_with_the_key_and_all_about_it(admin: Admin) -> N
     assert made.pop("key_name") == f"sk-qm-{key_id}-..."
     assert at(made.pop("expires")) == NOON + timedelta(days=30)
     assert at(made.pop("created_at")) == at(made.pop("updated_at")) == NOON
+    assert made.pop("previous_expires") is None
     assert made == {name: value for name, value in FIELDS.items() if name != "duration"}
     assert await admin.works(key)
 
@@ -45,6 +48,7 @@ async def test_generate_needs_nothing(admin: Admin, body: bytes) -> None:
     made = await admin.post("/key/generate", content=body)
     assert (made["key_alias"], made["expires"], made["user_id"], made["team_id"]) == (None,) * 4
     assert (made["tags"], made["metadata"], made["allowed_operations"]) == ([], {}, ["*"])
+    assert (made["container_scope"], made["allowed_deployments"]) == ("own", [])
     assert made["blocked"] is False
     assert await admin.works(made["key"])
 
@@ -108,6 +112,9 @@ async def test_null_brings_the_default_back(admin: Admin) -> None:
         "tags": [],
         "metadata": {},
         "allowed_operations": ["*"],
+        "container_scope": "own",
+        "allowed_deployments": [],
+        "previous_expires": None,
     }
 
 
@@ -140,6 +147,10 @@ async def test_changes_count_at_once(admin: Admin) -> None:
     await admin.post("/key/update", {"key": key_id, "allowed_operations": ["containers.list"]})
     principal = await admin.authenticator.authenticate(key.encode())
     assert [operation.name for operation in principal.allowed_operations] == ["containers.list"]
+    await admin.post("/key/update", {"key": key_id, "container_scope": "all", "allowed_deployments": ["*"]})
+    principal = await admin.authenticator.authenticate(key.encode())
+    assert principal.sees_all
+    assert principal.may_choose("azure-eu")
     await admin.post("/key/delete", {"keys": [key_id]})
     assert not await admin.works(key)
 
@@ -187,6 +198,18 @@ async def test_the_secret_before_works_for_the_grace_period(admin: Admin) -> Non
     admin.clock.now += 1
     assert not await admin.works(made["key"])
     assert await admin.works(renewed["key"])
+
+
+async def test_a_grace_period_is_shown_while_it_runs(admin: Admin) -> None:
+    await admin.post("/key/generate", {"key_alias": "prod"})
+    renewed = await admin.post("/key/prod/regenerate", {"grace_period": "24h"})
+    assert at(renewed["previous_expires"]) == NOON + timedelta(hours=24)
+    admin.clock.now += 24 * 3600 - 1
+    shown = (await admin.get("/key/info", key="prod"))["info"]
+    assert shown["previous_expires"] == renewed["previous_expires"]
+    assert (await admin.get("/key/list"))["keys"] == [shown]
+    admin.clock.now += 1
+    assert (await admin.get("/key/info", key="prod"))["info"]["previous_expires"] is None
 
 
 async def test_regenerating_without_grace_ends_an_earlier_grace_too(admin: Admin) -> None:
@@ -263,3 +286,16 @@ async def test_an_alias_belongs_to_one_key(admin: Admin) -> None:
         assert (refused.value.status, refused.value.code, refused.value.param) == (400, "invalid_value", "key_alias")
     assert await admin.works(other["key"])
     assert (await admin.post("/key/update", {"key": "prod", "key_alias": "prod"}))["key_alias"] == "prod"
+
+
+@pytest.mark.parametrize("path", ["/key/generate", "/key/update", "/key/regenerate"])
+async def test_a_key_may_be_allowed_only_deployments_that_there_are(admin: Admin, path: str) -> None:
+    named = {} if path == "/key/generate" else {"key": "prod"}
+    await admin.post("/key/generate", {"key_alias": "prod", "allowed_deployments": ["main"]})
+    with pytest.raises(Refused, match="'azure-us'.*'azure-eu'.*azure-eu, main") as refused:
+        await admin.post(path, {**named, "allowed_deployments": ["main", "azure-us"]})
+    assert (refused.value.status, refused.value.code) == (400, "invalid_value")
+    assert refused.value.param == "allowed_deployments.1"
+    assert (await admin.get("/key/info", key="prod"))["info"]["allowed_deployments"] == ["main"]
+    made = await admin.post(path, {**named, "allowed_deployments": ["*", "azure-eu"]})
+    assert made["allowed_deployments"] == ["*", "azure-eu"]

@@ -1,0 +1,36 @@
+"""Forgetting what is long over."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import structlog
+
+from app.domain.ports import ContainerStore
+
+PURGE_SECONDS: Final = 3600.0
+"""How often one of all processes forgets."""
+CREATIONS_LAST: Final = timedelta(hours=24)
+"""As long as an idempotency key stands for its first answer."""
+
+
+class Retention:
+    """Keeps containers for `retain_days` after they have died. `clock` gives unix seconds."""
+
+    def __init__(self, store: ContainerStore, *, retain_days: float, clock: Callable[[], float] = time.time) -> None:
+        self._store = store
+        self._retain = timedelta(days=retain_days)
+        self._clock = clock
+        self._log = structlog.get_logger()
+
+    async def scheduled(self) -> None:
+        """Forget, where it is this process's turn. Raises StoreUnavailable."""
+        if not await self._store.take_turn("purge", PURGE_SECONDS):
+            return
+        now = datetime.fromtimestamp(self._clock(), UTC)
+        rows = await self._store.purge(dead_before=now - self._retain, begun_before=now - CREATIONS_LAST)
+        if rows:
+            self._log.info("registry_purged", rows=rows)
