@@ -194,5 +194,4 @@ class Circuit:
             self._next_seconds = max(self._base_seconds, min(2 * self._next_seconds, MAX_COOLDOWN_SECONDS))
         self._open_until = now + seconds
         self._probe_until = -inf
-        self._on_probation = False
         self._reason = failure

@@ -85,6 +85,8 @@ def test_other_failures_open_it_when_there_are_three_in_a_row(failure: Failure) 
         ("ssf" * 30, None),
         ("s" * 20 + "fs" * 9, None),
         ("s" * 20 + "fs" * 9 + "f", 38),
+        ("s" * 20 + "f" + "sf" * 8 + "ssf", 39),
+        ("s" * 20 + "fs" + "sf" * 8 + "ssf", None),
         ("s" * 1000 + "fff", 1002),
     ],
 )
@@ -121,6 +123,14 @@ def test_one_probe_at_a_time_and_another_when_it_is_lost() -> None:
     assert [circuit.wants_probe(now) for now in (5.0, 5.0, 14.9, 15.0, 15.1)] == [True, False, False, True, False]
     circuit.probed(16.0, False)
     assert [circuit.wants_probe(now) for now in (16.0, 25.9, 26.0, 26.0)] == [False, False, True, False]
+
+
+def test_the_next_cooldown_has_a_probe_of_its_own() -> None:
+    circuit = Circuit(1.0)
+    circuit.failed(0.0, Failure.REFUSED)
+    assert circuit.wants_probe(1.0)
+    circuit.probed(1.0, False)
+    assert circuit.wants_probe(3.0)
 
 
 def test_a_probe_that_comes_too_late_decides_nothing() -> None:
@@ -189,6 +199,18 @@ def test_outcomes_from_before_it_opened_are_forgotten() -> None:
     assert circuit.state(6.0) is CLOSED
 
 
+def test_so_are_the_successes_that_would_hide_new_failures() -> None:
+    circuit = Circuit()
+    for _ in range(20):
+        circuit.succeeded(0.0)
+    circuit.failed(0.0, Failure.REFUSED)
+    circuit.probed(5.0, True)
+    for _ in range(3):
+        circuit.succeeded(6.0)
+        circuit.failed(6.0, ERROR)
+    assert circuit.state(6.0) is OPEN
+
+
 @pytest.mark.parametrize(
     ("told", "cooldown"), [(None, 5), (0.0, 5), (0.25, 1), (30.0, 30), (600.0, 600), (86_400.0, 600)]
 )
@@ -208,9 +230,10 @@ def test_a_time_that_was_told_doubles_nothing_unless_a_probation_is_broken() -> 
         now += 2
     circuit.failed(now, Failure.REFUSED)
     assert circuit.seconds_left(now) == 5
-    broken = on_probation()
-    broken.failed(6.0, Failure.RATE_LIMITED, 1.0)
-    assert broken.seconds_left(6.0) == 10
+    for told, cooldown in ((1.0, 10), (60.0, 60)):
+        broken = on_probation()
+        broken.failed(6.0, Failure.RATE_LIMITED, told)
+        assert broken.seconds_left(6.0) == cooldown
 
 
 @pytest.mark.parametrize("failure", [*SOFT, Failure.REFUSED])

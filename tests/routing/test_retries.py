@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from random import Random
 
 import pytest
@@ -54,6 +55,14 @@ def test_what_is_earned_is_not_saved_beyond_the_burst() -> None:
     assert [budget.take() for _ in range(3)] == [True, True, False]
 
 
+def test_not_quite_one_is_none() -> None:
+    budget = RetryBudget(0.333, 1)
+    assert budget.take()
+    for _ in range(3):
+        budget.request()
+    assert not budget.take()
+
+
 def test_back_off_grows_is_capped_and_is_all_chance() -> None:
     random = Random(1)
     for number, longest in [(1, 0.2), (2, 0.4), (3, 0.8), (4, 1.6), (5, 2.0), (6, 2.0), (10_000, 2.0)]:
@@ -76,6 +85,7 @@ def test_back_off_grows_is_capped_and_is_all_chance() -> None:
         ([(b"retry-after-ms", b"soon"), (b"retry-after", b"5")], 5),
         ([(b"retry-after-ms", b"-1"), (b"retry-after", b"5")], 5),
         ([(b"retry-after", b"later"), (b"retry-after", b"5")], 5),
+        ([(b"retry-after", b"5"), (b"retry-after", b"7")], 5),
         ([(b"retry-after", b"Sun, 06 Nov 1994 08:50:37 GMT")], 60),
         ([(b"retry-after", b"Sunday, 06-Nov-94 08:50:37 GMT")], 60),
         ([(b"retry-after", b"Sun Nov  6 08:50:37 1994")], 60),
@@ -110,6 +120,17 @@ def test_back_off_grows_is_capped_and_is_all_chance() -> None:
 def test_how_long_an_upstream_asks_to_wait(headers: list[tuple[bytes, bytes]], seconds: float | None) -> None:
     found = parse_retry_after(headers, NOON)
     assert found == (None if seconds is None else pytest.approx(seconds))
+
+
+def test_a_date_without_a_zone_is_in_utc_wherever_this_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    try:
+        assert parse_retry_after([(b"retry-after", b"Sun, 06 Nov 1994 08:50:37 -0000")], NOON) == 60
+        assert parse_retry_after([(b"retry-after", b"Sun Nov  6 08:50:37 1994")], NOON) == 60
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 @given(st.lists(st.tuples(st.sampled_from([b"retry-after", b"retry-after-ms"]), st.binary()), max_size=3))

@@ -66,6 +66,16 @@ def test_the_circuit_learns_when_an_attempt_began() -> None:
     assert closed(track, 16.0)
 
 
+def test_an_answer_to_what_began_before_ends_no_probation() -> None:
+    track = Track("a")
+    token = track.begin(0.0)
+    track.circuit.failed(1.0, Failure.REFUSED)
+    track.circuit.probed(6.0, True)
+    track.answered(token, 7.0, None)
+    track.answered(track.begin(7.0), 8.0, Failure.SERVER_ERROR)
+    assert not closed(track, 8.0)
+
+
 def test_latency_is_the_mean_of_what_was_measured_together() -> None:
     assert Track("a").latency_seconds is None
     assert measured(1.0).latency_seconds == 1.0
@@ -78,6 +88,13 @@ def test_an_old_measurement_loses_to_a_fresh_one() -> None:
         track.answered(track.begin(299.0), 300.0, None)
     assert track.latency_seconds == pytest.approx(1.0, rel=0.01)
     assert measured(10.0).latency_seconds == 10.0
+
+
+def test_measurements_of_about_the_same_time_count_alike() -> None:
+    track = Track("a")
+    for now, seconds in ((1000.0, 1.0), (1000.1, 2.0), (1000.2, 6.0)):
+        track.answered(track.begin(now - seconds), now, None)
+    assert track.latency_seconds == pytest.approx(3.0, rel=0.01)
 
 
 def test_failures_and_uploads_are_not_measured() -> None:
@@ -156,7 +173,7 @@ def test_a_client_that_left_says_nothing() -> None:
     assert closed(track, 200.0)
 
 
-def test_clients_that_left_after_waiting_in_vain_do() -> None:
+def test_clients_that_left_after_waiting_in_vain_say_something() -> None:
     track = Track("a")
     tokens = [track.begin(0.0) for _ in range(3)]
     latecomer = track.begin(9.0)
@@ -166,6 +183,25 @@ def test_clients_that_left_after_waiting_in_vain_do() -> None:
     assert closed(track, 10.0)
     track.abandoned(tokens[2], 10.0)
     assert track.circuit.reason is Failure.TIMEOUT
+
+
+def test_clients_that_left_a_deployment_which_answers_others_do_not() -> None:
+    track = Track("a")
+    slow = [track.begin(0.0) for _ in range(3)]
+    track.answered(track.begin(8.0), 8.1, None)
+    for token in slow:
+        track.abandoned(token, 10.0)
+    assert closed(track, 10.0)
+
+
+def test_clients_that_came_before_it_was_well_again_do_not() -> None:
+    track = Track("a")
+    stuck = track.begin(0.0)
+    track.circuit.failed(1.0, Failure.REFUSED)
+    track.circuit.probed(6.0, True)
+    assert track.stalled(7.0)
+    track.abandoned(stuck, 7.0)
+    assert closed(track, 7.0)
 
 
 @given(
