@@ -8,6 +8,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 from random import Random
 from typing import Any, Final
@@ -15,6 +16,8 @@ from typing import Any, Final
 from starlette.types import ASGIApp
 
 from app.api.admin.administration import KeyAdministration
+from app.api.admin.container_administration import ContainerAdministration
+from app.api.admin.containers import container_routes
 from app.api.admin.keys import key_routes
 from app.api.application import build_edge
 from app.api.health import health_routes
@@ -39,6 +42,10 @@ from app.hooks.spec import Hooks
 from app.local.server import LocalServer
 from app.registry.notes import FLUSH_SECONDS, Notes
 from app.registry.ownership import FOLLOW_SECONDS, Ownerships
+from app.registry.reap import LOOK_SECONDS as REAP_LOOK_SECONDS
+from app.registry.reap import Reaper
+from app.registry.retention import LOOK_SECONDS as PURGE_LOOK_SECONDS
+from app.registry.retention import Retention
 from app.registry.sweep import Sweeps
 from app.routing.health import Circuit
 from app.routing.selection import Policy, Selector
@@ -80,8 +87,8 @@ async def create_app(
         authenticator = Authenticator(keys, master_key)
         stack.push_async_callback(authenticator.aclose)
         fleet = _Fleet(settings, await _open_deployments(settings, stack), hooks)
-        registry = _Registry(settings, database, fleet, tasks)
-        stack.push_async_callback(registry.notes.flush)
+        registry = _Registry(settings, database, keys, fleet, tasks)
+        stack.push_async_callback(registry.notes.flush, final=True)
         metrics.watch_deployments(lambda: {each["deployment"]: each["state"] for each in fleet.health()})
 
         async def database_answers() -> bool:
@@ -95,12 +102,14 @@ async def create_app(
         stack.push_async_callback(hooks.shutdown)
         stack.push_async_callback(tasks.drain, _DRAIN_TASKS_SECONDS)
         _start_chores(registry, fleet, tasks)
+        _start_clean_up(settings, registry, tasks)
         yield build_edge(
             _gateway(settings, registry, fleet, hooks, str(spool_dir)),
             authenticator,
             Settler(metrics, hooks, tasks),
             [
                 key_routes(KeyAdministration(keys, authenticator.forget, fleet.deployments)),
+                container_routes(_container_administration(registry, keys, fleet)),
                 health_routes(database_answers, metrics.render, fleet.health),
             ],
             VERSION,
@@ -143,31 +152,41 @@ class _Fleet:
 class _Registry:
     """The registry, what is remembered of it, and what keeps it true."""
 
-    def __init__(self, settings: Settings, database: Database, fleet: _Fleet, tasks: Tasks) -> None:
+    def __init__(self, settings: Settings, database: Database, keys: SqlKeyStore, fleet: _Fleet, tasks: Tasks) -> None:
         self.containers = SqlContainerStore(database)
-        creations = SqlCreationStore(database)
+        self.creations = SqlCreationStore(database)
         self.ownerships = Ownerships(self.containers)
         self.notes = Notes(self.containers)
-        self.creates = Creates(fleet.placer, fleet.forwarder, creations, self.ownerships, tasks)
+        self.creates = Creates(fleet.placer, fleet.forwarder, self.creations, self.ownerships, tasks)
         self.sweeps = Sweeps(
             self.containers,
             fleet.deployments.values(),
             tasks,
             refresh_seconds=settings.registry.refresh_seconds,
         )
+        self.reaper = Reaper(
+            self.containers,
+            self.creations,
+            keys,
+            deployments=fleet.deployments,
+            ownerships=self.ownerships,
+            notes=self.notes,
+        )
 
 
 def _gateway(settings: Settings, registry: _Registry, fleet: _Fleet, hooks: HookRunner, spool_dir: str) -> Gateway:
+    gate = Gate(registry.ownerships, registry.containers)
     resolver = Resolver(
         fleet.providers,
         settings.default_provider,
+        check_field=gate.field,
         max_json_bytes=settings.server.max_json_bytes,
         max_upload_bytes=settings.server.max_upload_bytes,
         spool_dir=spool_dir,
     )
     return Gateway(
         hooks,
-        Gate(registry.ownerships, registry.containers),
+        gate,
         resolver,
         creates=registry.creates,
         lists=Lists(fleet.placer, fleet.forwarder, registry.containers, registry.sweeps),
@@ -184,6 +203,25 @@ def _start_chores(registry: _Registry, fleet: _Fleet, tasks: Tasks) -> None:
     tasks.repeat(registry.notes.flush, FLUSH_SECONDS, "flush notes")
     tasks.repeat(registry.creates.renew, LEASE_SECONDS / 3, "renew leases")
     tasks.repeat(prober.look, LOOK_SECONDS, "look for deployments to probe")
+
+
+def _container_administration(registry: _Registry, keys: SqlKeyStore, fleet: _Fleet) -> ContainerAdministration:
+    return ContainerAdministration(
+        registry.containers,
+        keys,
+        deployments=fleet.deployments,
+        ownerships=registry.ownerships,
+        reaper=registry.reaper,
+    )
+
+
+def _start_clean_up(settings: Settings, registry: _Registry, tasks: Tasks) -> None:
+    """Forgetting what is long over, and deleting what the settings condemn."""
+    retention = Retention(registry.containers, retain_days=settings.registry.retain_days)
+    tasks.repeat(retention.scheduled, PURGE_LOOK_SECONDS, "purge the registry")
+    if settings.reap.every_seconds is not None:
+        every_seconds = min(settings.reap.every_seconds, REAP_LOOK_SECONDS)
+        tasks.repeat(partial(registry.reaper.scheduled, settings.reap), every_seconds, "reap containers")
 
 
 def _plugins(settings: Settings) -> list[Hooks]:

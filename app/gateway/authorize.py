@@ -74,6 +74,17 @@ class Gate:
             return
         inline = exchange.body.bytes_read <= _INLINE_BYTES
         containers, files = referenced(said) if inline else await asyncio.to_thread(referenced, said)
+        await self._check_all(principal, containers, files)
+
+    async def field(self, exchange: Exchange, name: str, content: str) -> None:
+        """The same for a form field of an upload, as it comes by."""
+        principal = exchange.principal
+        if principal is None:
+            raise ValueError("an upload that nobody sends")
+        if not principal.sees_all:
+            await self._check_all(principal, *referenced({name: content}))
+
+    async def _check_all(self, principal: Principal, containers: list[str], files: list[str]) -> None:
         for container_id in containers:
             await self._check(principal, container_id, not_found(container_id))
         for file_id in files:

@@ -1,4 +1,4 @@
-"""Take one form field out of a multipart/form-data body while it streams past.
+"""Take one form field out of a multipart/form-data body while it streams past, and tell what the others say.
 
 `MultipartFilter` knows bytes and no sockets: what goes in comes out, except the parts whose name is the field's.
 Nothing is held back but the part being decided on, so memory stays small whatever the file's size.
@@ -20,6 +20,10 @@ MAX_FIELD_BYTES: Final = 256
 MAX_PARTS: Final = 1000
 MAX_BOUNDARY_BYTES: Final = 200
 """RFC 2046 says 70; some clients go past it."""
+REFERENCES: Final = frozenset({"container", "containers", "container_id", "container_ids", "file_id", "file_ids"})
+"""Fields that name what is there already: whatever else the part says of itself, they are read, so they are short."""
+
+_IDENTITY_ENCODINGS: Final = frozenset({b"7bit", b"8bit", b"binary"})
 
 
 class _State(Enum):
@@ -46,11 +50,13 @@ class MultipartFilter:
     """Feed it a body; forward what it returns.
 
     `value` is the field's content once its part has gone by (the first one counts). `removed_bytes` is how much shorter
-    the output is than the input so far. `on_file` sees the content of every other part that has a file name.
+    the output is than the input so far. `on_file` sees the content of every other part that has a file name. `fields`
+    are the names and contents of the short fields among the others that went by and are not taken out of it yet.
     """
 
     def __init__(self, boundary: bytes, field: str, on_file: Callable[[bytes], None]) -> None:
         self.value: str | None = None
+        self.fields: list[tuple[str, str]] = []
         self.removed_bytes = 0
         self._field = field.encode()
         self._on_file = on_file
@@ -64,6 +70,8 @@ class MultipartFilter:
         self._head = b""
         self._taken = b""
         self._is_file = False
+        self._name = ""
+        self._content: bytes | None = None
         self._state = _State.PREAMBLE
 
     @property
@@ -115,7 +123,22 @@ class MultipartFilter:
         if self._is_file:
             for piece in output[before:]:
                 self._on_file(piece)
+        if self._content is not None:
+            self._read_field(output[before:], found)
         return found
+
+    def _read_field(self, pieces: list[bytes], ended: bool) -> None:
+        """Keep a field's content until its part has gone by. A long one names nothing."""
+        content = (self._content or b"") + b"".join(pieces)
+        if len(content) > MAX_FIELD_BYTES:
+            if self._name in REFERENCES:
+                raise _invalid(f"the field {self._name} is longer than {MAX_FIELD_BYTES} bytes")
+            self._content = None
+        elif ended:
+            self.fields.append((self._name, content.decode("utf-8", "replace").strip()))
+            self._content = None
+        else:
+            self._content = content
 
     def _in_taken(self, output: list[bytes]) -> bool:
         taken: list[bytes] = []
@@ -180,6 +203,8 @@ class MultipartFilter:
         else:
             output.append(self._head + self._buffer[: end + 4])
             self._is_file = filename is not None
+            self._name = (name or b"").partition(b"[")[0].decode("utf-8", "replace")
+            self._content = None if filename and self._name not in REFERENCES else b""
             self._state = _State.KEPT
         self._head = b""
         self._buffer = self._buffer[end + 4 :]
@@ -187,13 +212,19 @@ class MultipartFilter:
 
 
 def _disposition(headers: bytes) -> tuple[bytes | None, bytes | None]:
-    """The name and file name of a part."""
+    """The name and file name of a part. Raises GatewayError where another reader could read something else there."""
+    found: tuple[bytes | None, bytes | None] | None = None
     for line in headers.split(b"\r\n"):
         field, _, value = line.partition(b":")
-        if field.strip().lower() == b"content-disposition":
+        kind = field.strip().lower()
+        if kind == b"content-disposition":
+            if found is not None:
+                raise _invalid("a part has more than one content disposition")
             _, options = parse_options_header(value.strip())
-            return options.get(b"name"), options.get(b"filename", options.get(b"filename*"))
-    return None, None
+            found = options.get(b"name"), options.get(b"filename", options.get(b"filename*"))
+        elif kind == b"content-transfer-encoding" and value.strip().lower() not in _IDENTITY_ENCODINGS:
+            raise _invalid("a part has a content transfer encoding")
+    return found or (None, None)
 
 
 def _invalid(reason: str) -> GatewayError:

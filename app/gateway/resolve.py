@@ -7,7 +7,8 @@ a form field of a multipart upload wherever it stands among the parts. It is tak
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 from urllib.parse import unquote_plus
 
@@ -35,6 +36,7 @@ class Resolver:
     """Resolves exchanges against the configured providers.
 
     `providers` maps the names clients may use to where they lead, `default` is the name for requests without one.
+    `check_field` refuses form fields of uploads, by name and content, for the exchange's principal.
     `max_json_bytes` and `max_upload_bytes` bound bodies; `spool_dir` is where an upload waits on disk while only what
     follows the file in it can say where it goes.
     """
@@ -44,6 +46,7 @@ class Resolver:
         providers: Mapping[str, Sequence[Deployment]],
         default: str,
         *,
+        check_field: Callable[[Exchange, str, str], Awaitable[None]],
         max_json_bytes: int,
         max_upload_bytes: int,
         spool_dir: str,
@@ -51,6 +54,7 @@ class Resolver:
         self._providers = frozenset(providers)
         self._one_way = len({deployment.name for behind in providers.values() for deployment in behind}) == 1
         self._default = default
+        self._check_field = check_field
         self._max_json_bytes = max_json_bytes
         self._max_upload_bytes = max_upload_bytes
         self._spool_dir = spool_dir
@@ -68,6 +72,12 @@ class Resolver:
                 hint = await self._from_ignored_body(exchange, hint)
         elif operation.request is Payload.UPLOAD and (content_type := _content_type(exchange)) is not None:
             boundary = boundary_of(content_type)
+            if boundary is None and (exchange.principal is None or not exchange.principal.sees_all):
+                raise GatewayError(  # it could name somebody else's file, and the upstream find it there
+                    ErrorCode.INVALID_VALUE,
+                    "A container file is sent as multipart/form-data, or named in a JSON body.",
+                    param="content-type",
+                )
             hint = await self._from_upload(exchange, hint, boundary)
         else:
             hint = await self._from_json(exchange, hint)
@@ -119,6 +129,7 @@ class Resolver:
             boundary,
             field=FIELD,
             check=self.checked,
+            check_field=partial(self._check_field, exchange),
             max_file_bytes=self._max_upload_bytes,
             spool_dir=self._spool_dir,
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final, TypeVar
 
@@ -30,8 +30,9 @@ class Upload:
     """The body that goes upstream: an async iterator of its pieces.
 
     With `boundary` None the body is not multipart and passes as it is. `check` is called with the provider that the
-    body names. After `open`: `value` is that name where it has come by, `whole` the body where all of it is in memory,
-    `outgoing_bytes` its length where that is known.
+    body names, and `check_field` with name and content of every other short field, before anything from there on is
+    handed out: what they raise cuts the upload off. After `open`: `value` is that name where it has come by, `whole`
+    the body where all of it is in memory, `outgoing_bytes` its length where that is known.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Upload:
         *,
         field: str,
         check: Callable[[str], object],
+        check_field: Callable[[str, str], Awaitable[None]],
         max_file_bytes: int,
         spool_dir: str,
     ) -> None:
@@ -51,6 +53,7 @@ class Upload:
         self._body = body
         self._filter = MultipartFilter(boundary, field, self._on_file) if boundary is not None else None
         self._check = check
+        self._check_field = check_field
         self._max_file_bytes = max_file_bytes
         self._held = tempfile.SpooledTemporaryFile(SPOOL_BYTES, dir=spool_dir)  # noqa: SIM115 - closed in aclose
         self._held_bytes = 0
@@ -114,6 +117,8 @@ class Upload:
                 self.value = self._filter.value.strip()
                 if self.value:
                     self._check(self.value)
+            while self._filter.fields:
+                await self._check_field(*self._filter.fields.pop(0))
             return piece
         self._filter.finish()
         self._ended = True
