@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import MutableMapping
+import time
+from collections.abc import Callable, MutableMapping
 from random import Random, SystemRandom
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -29,7 +30,8 @@ _NOSNIFF: Final = (b"x-content-type-options", b"nosniff")
 class Exchanges:
     """Opens an exchange, names it in `x-request-id`, and settles it in every case.
 
-    The layers below find it in `scope["state"]` as `exchange`, beside the `route` its path leads to (or None).
+    The layers below find it in `scope["state"]` as `exchange`, beside the `route` its path leads to (or None). What is
+    left there afterwards is a `Doubt`, where somebody wants to know of an answer that was lost.
     """
 
     def __init__(self, app: ASGIApp, settler: Settler) -> None:
@@ -66,7 +68,7 @@ class Exchanges:
         finally:
             self._settler.settle(exchange)
             # The server keeps the scope for as long as the connection is idle; a body of 90 MiB must not stay with it.
-            scope["state"] = {}
+            scope["state"] = {} if exchange.on_lost is None else {"doubt": Doubt(exchange.on_lost, time.monotonic())}
 
     async def _answer(self, exchange: Exchange, error: GatewayError, marked: _Marked) -> None:
         if not marked.started:
@@ -74,6 +76,13 @@ class Exchanges:
         elif not marked.finished:
             exchange.outcome = Outcome.CUT_OFF
             exchange.error_code = error.code.value
+
+
+class Doubt(NamedTuple):
+    """An answer of which nobody knows whether it arrived: what to call if not, and when it was sent (monotonic)."""
+
+    on_lost: Callable[[], None]
+    sent_at: float
 
 
 class _Marked:

@@ -14,6 +14,7 @@ The bounds, each at the point that uvicorn has for it:
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from enum import Enum
 from typing import Any, Final
@@ -23,7 +24,7 @@ import structlog
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from app.api.errors import rendered
-from app.api.middleware import new_request_id
+from app.api.middleware import Doubt, new_request_id
 from app.domain.errors import ErrorCode, GatewayError
 from app.domain.exchange import Exchange
 
@@ -33,6 +34,8 @@ STALL_SECONDS: Final = 120.0
 """The longest silence of a client that owes us a body, and the longest time for which it takes no byte of an answer."""
 LINGER_SECONDS: Final = 10.0
 """How long a client that was answered may go on sending."""
+DOUBT_SECONDS: Final = 5.0
+"""A connection that ends so soon after an answer may have ended before the client had it."""
 MAX_AHEAD: Final = 32
 """How many requests may be sent before the first of them is answered."""
 
@@ -104,7 +107,19 @@ class GatewayProtocol(HttpToolsProtocol):
         for cycle in self._unanswered:
             cycle.disconnected = True
             cycle.message_event.set()
+        self._tell_of_lost_answers()
         super().connection_lost(exc)
+
+    def _tell_of_lost_answers(self) -> None:
+        """Those that are not out, and the last one where it went out just now: who got it would mostly ask on."""
+        for cycle in {self.cycle, *self._unanswered} - {None}:
+            state = cycle.scope["state"]
+            exchange: Exchange | None = state.get("exchange")
+            doubt: Doubt | None = state.get("doubt")
+            if exchange is not None and exchange.on_lost is not None:
+                exchange.on_lost()
+            elif doubt is not None and time.monotonic() - doubt.sent_at < DOUBT_SECONDS:
+                doubt.on_lost()
 
     def shutdown(self) -> None:
         """The process is to stop: finish what is being answered, and close."""

@@ -85,12 +85,12 @@ class Sighting:
         return cls(
             container_id=said["id"],
             seen_at=seen_at,
-            name=_text(said.get("name")) or "",
-            status=_text(said.get("status")) or "",
+            name=kept_text(said.get("name")) or "",
+            status=kept_text(said.get("status")) or "",
             created_at=created_at or seen_at.replace(microsecond=0),
             last_active_at=_time(said.get("last_active_at")),
             expires_after_minutes=minutes if type(minutes) is int and 0 <= minutes < 2**31 else None,
-            memory_limit=_text(said.get("memory_limit")),
+            memory_limit=kept_text(said.get("memory_limit")),
             document=_document(said),
         )
 
@@ -208,8 +208,8 @@ def _time(said: object) -> datetime | None:
         return None
 
 
-def _text(said: object) -> str | None:
-    """A short text that any database keeps."""
+def kept_text(said: object) -> str | None:
+    """What is kept of a name, a status and the like: a short text that any database takes. None for no text at all."""
     if not isinstance(said, str):
         return None
     return said.replace("\0", "").encode("utf-8", "replace").decode()[:_MAX_TEXT]

@@ -312,6 +312,13 @@ class CreationStore(Protocol):
         """Write down that nothing was made, with what was answered; without an answer it is forgotten altogether."""
         ...
 
+    async def give_up(self, creation_id: str, at: datetime, answer: Answer | None = None) -> None:
+        """Stop answering for one that may have been made or not; it stays pending, and its lease ends at this time.
+
+        An answer that its client got is kept for whoever asks the same again.
+        """
+        ...
+
     async def set_lost(self, creation_id: str) -> None:
         """Write down that its client did not get the answer."""
         ...
