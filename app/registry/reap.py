@@ -13,6 +13,7 @@ from typing import Final
 
 import structlog
 
+from app.config.registry import ReapSettings
 from app.domain.containers import Container, Ending
 from app.domain.deployments import Deployment
 from app.domain.errors import FaultKind, UpstreamFault
@@ -129,14 +130,15 @@ class Reaper:
             reaped = await self._delete_all(chosen, round_)
         return Harvest(reaped, len(condemned) > limit, round_.unlisted)
 
-    async def scheduled(self, criteria: Sequence[Criteria], every_seconds: float, *, dry_run: bool = False) -> None:
-        """Reap by each of these criteria, where it is this process's turn, and log what came of it.
+    async def scheduled(self, schedule: ReapSettings) -> None:
+        """Reap by each criterion of the schedule, where it is this process's turn, and log what came of it.
 
         Raises StoreUnavailable.
         """
-        if not await self._store.take_turn("reap", every_seconds):
+        if schedule.every_seconds is None or not await self._store.take_turn("reap", schedule.every_seconds):
             return
-        harvests = [await self.reap(wanted, dry_run=dry_run) for wanted in criteria]
+        dry_run = schedule.dry_run
+        harvests = [await self.reap(wanted, dry_run=dry_run) for wanted in _each_criterion(schedule)]
         for each in (each for harvest in harvests if dry_run for each in harvest.reaped):
             self._tell(each)
         counts = Counter(each.outcome for harvest in harvests for each in harvest.reaped)
@@ -318,6 +320,17 @@ class Reaper:
             reason=reaped.condemned.reason,
             outcome=reaped.outcome.value,
         )
+
+
+def _each_criterion(schedule: ReapSettings) -> Iterator[Criteria]:
+    if schedule.older_than_seconds is not None:
+        yield Criteria(older_than=timedelta(seconds=schedule.older_than_seconds))
+    if schedule.idle_seconds is not None:
+        yield Criteria(idle_for=timedelta(seconds=schedule.idle_seconds))
+    if schedule.revoked_keys:
+        yield Criteria(revoked_keys=True)
+    if schedule.unknown:
+        yield Criteria(unknown=True)
 
 
 def _failed(condemned: Condemned, trouble: str) -> Reaped:

@@ -13,6 +13,8 @@ from app.domain.ports import ContainerStore
 
 PURGE_SECONDS: Final = 3600.0
 """How often one of all processes forgets."""
+LOOK_SECONDS: Final = 300.0
+"""How often a process looks whether it is its turn."""
 CREATIONS_LAST: Final = timedelta(hours=24)
 """As long as an idempotency key stands for its first answer."""
 
