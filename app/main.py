@@ -44,6 +44,7 @@ from app.registry.notes import FLUSH_SECONDS, Notes
 from app.registry.ownership import FOLLOW_SECONDS, Ownerships
 from app.registry.reap import LOOK_SECONDS as REAP_LOOK_SECONDS
 from app.registry.reap import Reaper
+from app.registry.reconcile import RECONCILE_SECONDS, Reconciler
 from app.registry.retention import LOOK_SECONDS as PURGE_LOOK_SECONDS
 from app.registry.retention import Retention
 from app.registry.sweep import Sweeps
@@ -157,6 +158,7 @@ class _Registry:
         self.creations = SqlCreationStore(database)
         self.ownerships = Ownerships(self.containers)
         self.notes = Notes(self.containers)
+        self.reconciler = Reconciler(fleet.deployments, self.containers, self.creations)
         self.creates = Creates(fleet.placer, fleet.forwarder, self.creations, self.ownerships, tasks)
         self.sweeps = Sweeps(
             self.containers,
@@ -202,6 +204,7 @@ def _start_chores(registry: _Registry, fleet: _Fleet, tasks: Tasks) -> None:
     tasks.repeat(registry.ownerships.follow, FOLLOW_SECONDS, "follow ownerships")
     tasks.repeat(registry.notes.flush, FLUSH_SECONDS, "flush notes")
     tasks.repeat(registry.creates.renew, LEASE_SECONDS / 3, "renew leases")
+    tasks.repeat(registry.reconciler.reconcile, RECONCILE_SECONDS, "reconcile creations")
     tasks.repeat(prober.look, LOOK_SECONDS, "look for deployments to probe")
 
 

@@ -172,7 +172,7 @@ class Creates:
                 if isinstance(fault, UpstreamFault) and fault.request_sent:
                     await self._note(creation, self._creations.give_up(creation.creation_id, _now()))
                 else:
-                    await self._note(creation, self._creations.fail(creation.creation_id, None))
+                    await self._failed(exchange, creation)
                 raise
             try:
                 await self._answered(exchange, principal, making, reply)
@@ -197,11 +197,16 @@ class Creates:
                 log.warning("container_not_readable", request_id=exchange.request_id, deployment=creation.deployment)
                 await self._note(creation, self._creations.give_up(creation.creation_id, _now()))
         elif status >= 500:
+            exchange.on_lost = None  # a retry makes a new one whether this has arrived or not
             kept = answer if creation.idempotency_key is not None else None
             await self._note(creation, self._creations.give_up(creation.creation_id, _now(), kept))
         else:
-            kept = None if status in _MENDABLE or status < 400 else answer
-            await self._note(creation, self._creations.fail(creation.creation_id, kept))
+            await self._failed(exchange, creation, None if status in _MENDABLE or status < 400 else answer)
+
+    async def _failed(self, exchange: Exchange, creation: Creation, answer: Answer | None = None) -> None:
+        """Write down that nothing was made; without an answer, the same request may come again as if it were new."""
+        exchange.on_lost = None
+        await self._note(creation, self._creations.fail(creation.creation_id, answer))
 
     async def _register(
         self, exchange: Exchange, principal: Principal, making: _Making, sighting: Sighting, answer: Answer
@@ -219,7 +224,7 @@ class Creates:
                 container_id=container.container_id,
                 deployment=container.deployment,
             )
-            await self._note(creation, self._creations.fail(creation.creation_id, None))
+            await self._failed(exchange, creation)
             raise GatewayError(
                 ErrorCode.CONTAINER_TAKEN,
                 f"The deployment '{container.deployment}' answered with a container that is somebody else's.",
