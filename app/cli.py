@@ -9,14 +9,19 @@ import asyncio
 import gc
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from app.config.load import load_settings
 from app.config.problems import ConfigurationError
 from app.config.settings import Settings
+
+if TYPE_CHECKING:
+    from app.remote import Remote
 
 cli = typer.Typer(
     name="quaymaster",
@@ -26,9 +31,20 @@ cli = typer.Typer(
     rich_markup_mode=None,
 )
 
+containers = typer.Typer(
+    help="See and clean up containers, on a running gateway.", no_args_is_help=True, rich_markup_mode=None
+)
+cli.add_typer(containers, name="containers")
+
 Config = Annotated[
     Path | None, typer.Option("--config", help="Settings file. Default: QUAYMASTER_CONFIG, ./config.yaml.")
 ]
+BaseUrl = Annotated[str | None, typer.Option(help="The gateway's base URL. Default: where `serve` listens.")]
+MasterKey = Annotated[str | None, typer.Option("--api-key", help="The gateway's master key. Default: the settings'.")]
+Owner = Annotated[str | None, typer.Option(help="Whose: team:…, user:…, key:… or master.")]
+Key = Annotated[str | None, typer.Option(help="Made by this virtual key: the key, its id or its alias.")]
+At = Annotated[str | None, typer.Option("--deployment", help="Only in this deployment.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the gateway's answer as JSON.")]
 
 
 @cli.command()
@@ -71,9 +87,7 @@ def check(config: Config = None) -> None:
 @cli.command()
 def demo(
     config: Config = None,
-    base_url: Annotated[
-        str | None, typer.Option(help="The gateway's base URL. Default: where `serve` listens.")
-    ] = None,
+    base_url: BaseUrl = None,
     api_key: Annotated[
         str | None, typer.Option(help="A key. Default: QUAYMASTER_API_KEY, else the master key.")
     ] = None,
@@ -84,7 +98,7 @@ def demo(
 
     key = api_key or os.environ.get("QUAYMASTER_API_KEY") or _master_key(settings)
     try:
-        run_demo(base_url or f"http://{settings.server.host}:{settings.server.port}/v1", key)
+        run_demo(base_url or f"{_address(settings)}/v1", key)
     except DemoError as error:
         print(f"quaymaster demo: {error}", file=sys.stderr)
         raise typer.Exit(1) from None
@@ -106,6 +120,105 @@ def fake_openai(
         _refuse(error)
 
 
+@containers.command("list")
+def list_containers(
+    *,
+    config: Config = None,
+    base_url: BaseUrl = None,
+    api_key: MasterKey = None,
+    owner: Owner = None,
+    unowned: Annotated[bool, typer.Option("--unowned", help="Only nobody's.")] = False,
+    key: Key = None,
+    deployment: At = None,
+    status: Annotated[str | None, typer.Option(help="Such as running, expired, deleted or gone.")] = None,
+    page: Annotated[int, typer.Option(min=1, help="Which page.")] = 1,
+    size: Annotated[int, typer.Option(min=1, max=100, help="Containers on a page.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Show containers and their owners, newest first."""
+    from app.remote import show_json, show_page
+
+    query = {"owner": owner, "key": key, "deployment": deployment, "status": status, "page": page, "size": size}
+    with _remote(config, base_url, api_key) as gateway:
+        answer = gateway.get("/container/list", query | {"unowned": "true" if unowned else None})
+    show_json(answer) if as_json else show_page(answer)
+
+
+@containers.command()
+def info(
+    container_id: str,
+    config: Config = None,
+    base_url: BaseUrl = None,
+    api_key: MasterKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show everything the registry knows of a container."""
+    from app.remote import show_container, show_json
+
+    with _remote(config, base_url, api_key) as gateway:
+        answer = gateway.get("/container/info", {"container_id": container_id})
+    show_json(answer) if as_json else show_container(answer)
+
+
+@containers.command()
+def reap(
+    *,
+    config: Config = None,
+    base_url: BaseUrl = None,
+    api_key: MasterKey = None,
+    owner: Owner = None,
+    key: Key = None,
+    revoked_keys: Annotated[
+        bool, typer.Option("--revoked-keys", help="Made by a key that is deleted, blocked or expired.")
+    ] = False,
+    older_than: Annotated[str | None, typer.Option(help="Made longer ago than this: 45m, 2h, 7d.")] = None,
+    idle_for: Annotated[str | None, typer.Option(help="Not used for longer than this.")] = None,
+    unknown: Annotated[bool, typer.Option("--unknown", help="The registry never heard of them.")] = False,
+    deployment: At = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many at most.")] = 1000,
+    dry_run: Annotated[bool, typer.Option("--dry-run/--no-dry-run", " /--yes", help="Only show which.")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Delete running containers that fit everything you say. Without --yes it only shows which those are."""
+    from app.remote import show_json, show_reaped
+
+    wanted = {
+        "dry_run": dry_run,
+        "owner": owner,
+        "key": key,
+        "revoked_keys": revoked_keys,
+        "older_than": older_than,
+        "idle_for": idle_for,
+        "unknown": unknown,
+        "deployment": deployment,
+        "limit": limit,
+    }
+    with _remote(config, base_url, api_key) as gateway:
+        answer = gateway.post("/container/reap", wanted)
+    show_json(answer) if as_json else show_reaped(answer)
+    if answer["failed"] or answer["unlisted"]:
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _remote(config: Path | None, base_url: str | None, api_key: str | None) -> Iterator[Remote]:
+    """A running gateway; what it refuses ends the command."""
+    settings = _settings(config)
+    from app.remote import Remote, RemoteError
+
+    try:
+        yield Remote(base_url or _address(settings), api_key or _master_key(settings))
+    except RemoteError as error:
+        print(f"quaymaster: {error}", file=sys.stderr)
+        raise typer.Exit(2 if error.misused else 1) from None
+
+
+def _address(settings: Settings) -> str:
+    """Where a gateway with these settings is reached from this machine."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.server.host, settings.server.host)  # noqa: S104
+    return f"http://{f'[{host}]' if ':' in host else host}:{settings.server.port}"
+
+
 def _settings(config: Path | None, overrides: dict[str, str] | None = None) -> Settings:
     try:
         return load_settings(config, {**os.environ, **(overrides or {})})
@@ -119,7 +232,7 @@ def _master_key(settings: Settings) -> str:
     try:
         return (settings.data_dir / "master_key").read_text().strip()
     except OSError:
-        print("quaymaster demo: no key: set QUAYMASTER_API_KEY, or start the gateway first", file=sys.stderr)
+        print("quaymaster: no key: say --api-key, or start the gateway first", file=sys.stderr)
         raise typer.Exit(2) from None
 
 
