@@ -1,4 +1,4 @@
-"""Between requests: is a deployment that was not well better now?"""
+"""Between requests: is a deployment that was not well better now, and one that is silent still there?"""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PROBE_SECONDS: Final = 5.0
 
 
 class Prober:
-    """Asks for one item of a deployment's list, which keeps no container alive. No client's request is risked for it."""
+    """Asks for one item of a deployment's list: it keeps no container alive, and no client's request is risked."""
 
     def __init__(self, deployments: Sequence[Deployment], tracks: Mapping[str, Track], tasks: Tasks) -> None:
         self._deployments = deployments
@@ -33,7 +33,7 @@ class Prober:
         """Start the probes that are due."""
         now = time.monotonic()
         for deployment in self._deployments:
-            if self._tracks[deployment.name].circuit.wants_probe(now):
+            if self._tracks[deployment.name].wants_probe(now):
                 self._tasks.spawn(self._probe(deployment), f"probe of {deployment.name}")
 
     async def _probe(self, deployment: Deployment) -> None:
@@ -45,12 +45,12 @@ class Prober:
             trouble = fault.detail
         except TimeoutError:
             trouble = "no answer"
-        circuit = self._tracks[deployment.name].circuit
-        circuit.probed(time.monotonic(), trouble is None)
+        track = self._tracks[deployment.name]
+        track.probed(time.monotonic(), trouble is None)
         self._log.info(
             "deployment_probed",
             deployment=deployment.name,
             well=trouble is None,
             trouble=trouble,
-            state=circuit.state(time.monotonic()),
+            state=track.circuit.state(time.monotonic()),
         )

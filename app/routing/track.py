@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from math import exp
+from math import exp, inf
 from typing import Final
 
-from app.routing.health import Circuit, Failure
+from app.routing.health import PROBE_SECONDS, Circuit, CircuitState, Failure
 
 LATENCY_MEMORY_SECONDS: Final = 30.0
 """How fast measurements are forgotten: after so long one weighs a third of a new one."""
@@ -28,6 +28,7 @@ class Track:
         "_latency_weight",
         "_measured_at",
         "_next_token",
+        "_probe_until",
         "_silent_since",
         "_stall_seconds",
         "_streaming",
@@ -53,6 +54,7 @@ class Track:
         self._latency_total = 0.0
         self._latency_weight = 0.0
         self._measured_at = 0.0
+        self._probe_until = -inf
 
     @property
     def in_flight(self) -> int:
@@ -110,6 +112,28 @@ class Track:
         Attempts that were waiting already when the last answer came are slow, perhaps, but not a sign.
         """
         return self._silent_since is not None and now - self._silent_since > self._patience_seconds()
+
+    def wants_probe(self, now: float) -> bool:
+        """Whether the caller is to send a probe now: its cooldown is over, or it is stalled.
+
+        Whoever is told so owes a `probed`; until then, or for 10 seconds, others are told no.
+        """
+        if self.circuit.state(now) is not CircuitState.CLOSED:
+            return self.circuit.wants_probe(now)
+        if now < self._probe_until or not self.stalled(now):
+            return False
+        self._probe_until = now + PROBE_SECONDS
+        return True
+
+    def probed(self, now: float, ok: bool) -> None:
+        """What a probe has found. A stalled deployment that answers it is slow, and one that does not has failed."""
+        self._probe_until = -inf
+        if self.circuit.state(now) is not CircuitState.CLOSED:
+            self.circuit.probed(now, ok)
+        elif not ok and self.stalled(now):
+            self.circuit.failed(now, Failure.TIMEOUT)
+        if ok:
+            self._silent_since = None
 
     def _patience_seconds(self) -> float:
         if self.latency_seconds is None:

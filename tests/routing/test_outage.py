@@ -33,9 +33,9 @@ class Fleet:
         self.sent: Counter[str] = Counter()
         self.events: list[tuple[float, int, Track, int]] = []
 
-    def run(self) -> float:
+    def run(self, requests: int = REQUESTS) -> float:
         """The share that went to the ill one."""
-        for number in range(REQUESTS):
+        for number in range(requests):
             now = number * self.pace_seconds
             self._finish(now)
             self._probe(now)
@@ -43,7 +43,7 @@ class Fleet:
             assert track is not None
             self.sent[track.name] += 1
             heapq.heappush(self.events, (now + self._seconds(track), number, track, track.begin(now)))
-        return self.sent["a"] / REQUESTS
+        return self.sent["a"] / requests
 
     def _is_ill(self, track: Track) -> bool:
         return track.name == "a"
@@ -67,8 +67,8 @@ class Fleet:
 
     def _probe(self, now: float) -> None:
         for track in self.tracks:
-            if track.circuit.wants_probe(now):
-                track.circuit.probed(now, not self._is_ill(track))
+            if track.wants_probe(now):
+                track.probed(now, not self._is_ill(track))
 
 
 @pytest.mark.parametrize("policy", Policy)
@@ -91,7 +91,20 @@ def test_it_comes_back_when_it_is_well() -> None:
         sent[track.name] += now >= 300
         failure = Failure.UNREACHABLE if ill and track.name == "a" else None
         track.answered(track.begin(now), now + 0.01, failure)
-        if tracks[0].circuit.wants_probe(now):
-            tracks[0].circuit.probed(now, not ill)
+        if tracks[0].wants_probe(now):
+            tracks[0].probed(now, not ill)
     assert tracks[0].circuit.state(600.0) is CircuitState.CLOSED
     assert sent["a"] == pytest.approx(1000, rel=0.1)
+
+
+def test_it_comes_back_from_a_hang_while_requests_are_still_stuck() -> None:
+    fleet = Fleet(Policy.LEAST_BUSY, "hangs", pace_seconds=0.1)
+    fleet.run(600)
+    ill, stuck = fleet.tracks[0], fleet.tracks[0].in_flight
+    assert ill.circuit.reason is Failure.TIMEOUT
+    now = 60.0 + ill.circuit.seconds_left(60.0)
+    assert ill.wants_probe(now)
+    ill.probed(now, True)
+    assert ill.circuit.state(now) is CircuitState.CLOSED
+    assert not ill.stalled(now)
+    assert ill.in_flight == stuck > 0

@@ -204,6 +204,45 @@ def test_clients_that_came_before_it_was_well_again_do_not() -> None:
     assert closed(track, 7.0)
 
 
+def test_a_stall_is_probed_and_again_when_the_probe_is_lost() -> None:
+    track = Track("a")
+    assert not track.wants_probe(0.0)
+    track.begin(0.0)
+    asked = [track.wants_probe(now) for now in (5.0, 5.1, 5.2, 15.0, 15.1, 15.2)]
+    assert asked == [False, True, False, False, True, False]
+
+
+def test_a_stalled_deployment_that_answers_a_probe_is_only_slow() -> None:
+    track = Track("a")
+    track.begin(0.0)
+    track.probed(6.0, True)
+    assert not track.stalled(60.0)
+    assert closed(track, 60.0)
+
+
+def test_three_probes_that_a_stalled_deployment_does_not_answer_open_its_circuit() -> None:
+    track = Track("a")
+    track.begin(0.0)
+    for now in (6.0, 11.0, 16.0):
+        assert closed(track, now)
+        assert track.wants_probe(now)
+        track.probed(now, False)
+    assert track.circuit.reason is Failure.TIMEOUT
+    assert not track.wants_probe(20.9)
+    assert track.wants_probe(21.0)
+    track.probed(22.0, True)
+    assert closed(track, 22.0)
+    assert not track.stalled(22.0)
+
+
+def test_a_failed_probe_counts_only_while_it_is_stalled() -> None:
+    track = Track("a")
+    track.begin(0.0)
+    for now, ok in ((6.0, False), (11.0, False), (12.0, True), (13.0, False)):
+        track.probed(now, ok)
+    assert closed(track, 13.0)
+
+
 @given(
     st.lists(
         st.tuples(st.sampled_from(["begin", "upload", "answer", "leave", *Failure]), st.floats(0, 10), st.integers(0)),
