@@ -19,7 +19,7 @@ import structlog
 
 from app.domain.containers import Ending, Sighting
 from app.domain.exchange import Exchange
-from app.domain.ports import ContainerStore, Observations, SeenFile
+from app.domain.ports import ContainerStore, Observations, SeenFile, StoreUnavailable
 from quaymaster.operations import (
     CONTAINERS_DELETE,
     CONTAINERS_RETRIEVE,
@@ -114,7 +114,8 @@ class Notes:
     async def flush(self, *, final: bool = False) -> None:
         """Write down what waits. Raises StoreUnavailable; then all of it waits on.
 
-        That a container is in use is written every 5 seconds, or where this is the last time.
+        That a container is in use is written every 5 seconds, or where this is the last time, when what cannot be
+        written is lost, and logged.
         """
         if self._dropped:
             self._log.warning("notes_dropped", notes=self._dropped)
@@ -125,6 +126,14 @@ class Notes:
             if not final:
                 self._postpone(taken, now)
             await self._write(taken)
+        except StoreUnavailable as outage:
+            if final:
+                self._log.warning(
+                    "notes_lost", containers=len(taken.active | taken.absent | taken.ended), trouble=str(outage)
+                )
+                return
+            self._put_back(taken)
+            raise
         except BaseException:
             self._put_back(taken)
             raise

@@ -133,9 +133,9 @@ class Sweeps:
             for sighting in sightings:
                 in_order = in_order and (previous is None or sighting.created_at <= previous)
                 previous = sighting.created_at
-            if not page.has_more or not sightings:
+            if not page.has_more:
                 return _BEGINNING
-            if in_order and previous is not None and previous < oldest:
+            if not sightings or (in_order and previous is not None and previous < oldest):
                 break
             after = sightings[-1].container_id
             if after in cursors:  # it would go round for ever

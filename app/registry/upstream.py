@@ -46,10 +46,10 @@ async def list_page(
         await reply.aclose()
     if reply.status != 200:
         raise UpstreamFault(FaultKind.PROTOCOL, f"its list answered {reply.status}", request_sent=True)
-    return _page(text) if len(text) <= _INLINE_BYTES else await asyncio.to_thread(_page, text)
+    return _page(text, limit) if len(text) <= _INLINE_BYTES else await asyncio.to_thread(_page, text, limit)
 
 
-def _page(text: bytes) -> ListedPage:
+def _page(text: bytes, limit: int) -> ListedPage:
     try:
         page = orjson.loads(text)
     except orjson.JSONDecodeError:
@@ -58,7 +58,8 @@ def _page(text: bytes) -> ListedPage:
     if not isinstance(data, list):
         raise UpstreamFault(FaultKind.PROTOCOL, "its list is not one", request_sent=True)
     items = [item for item in data if isinstance(item, dict) and isinstance(item.get("id"), str)]
-    return ListedPage(items, page.get("has_more") is True)
+    has_more = page.get("has_more")
+    return ListedPage(items, has_more if isinstance(has_more, bool) else len(data) >= limit)
 
 
 async def delete(deployment: Deployment, container_id: str) -> int:
