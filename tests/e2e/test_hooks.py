@@ -100,6 +100,7 @@ def gateway_with(folder: Path, *plugins: Any, **settings: Any) -> Iterator[Runni
             {"name": "away", "provider": "azure", "api_base": f"http://127.0.0.1:{free_port()}", "api_key": "x"},
         ],
         "hooks": {"plugins": list(plugins), "timeout_seconds": 0.1},
+        "routing": {"retry_deadline_seconds": 0},
     }
     with running_gateway(folder, json.dumps(config | settings), PYTHONPATH=f"{ROOT}:{folder}") as gateway:
         yield gateway

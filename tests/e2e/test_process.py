@@ -312,10 +312,11 @@ async def test_a_second_interrupt_does_not_wait(tmp_path: Path) -> None:
 
 def test_what_was_kept_outlives_a_kill(tmp_path: Path) -> None:
     with running_gateway(tmp_path) as gateway:
-        container = gateway.client.post("/v1/containers", json={"name": "x"}).json()["id"]
-        files = f"/v1/containers/{container}/files"
-        file = gateway.client.post(files, files={"file": ("a.txt", b"hello")}).json()["id"]
         key = gateway.make_key(key_alias="alice")
+        with httpx.Client(base_url=gateway.url, headers={"Authorization": f"Bearer {key}"}) as alice:
+            container = alice.post("/v1/containers", json={"name": "x"}).json()["id"]
+            files = f"/v1/containers/{container}/files"
+            file = alice.post(files, files={"file": ("a.txt", b"hello")}).json()["id"]
         gateway.process.kill()
         assert gateway.process.wait(15) == -signal.SIGKILL
     with (

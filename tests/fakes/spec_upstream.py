@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import secrets
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -81,7 +82,7 @@ def _create(request: Received) -> bytes:
     body = _object(request)
     if body is None or not isinstance(body.get("name"), str):
         return _error(400, "The body must be a JSON object with a name.")
-    return _json(_container("cntr_1") | {"name": body["name"]})
+    return _json(_container(f"cntr_{secrets.token_hex(24)}") | {"name": body["name"]})
 
 
 def _create_file(request: Received, container_id: str) -> bytes:
