@@ -37,10 +37,14 @@ class _Item:
 
 @dataclass(frozen=True, slots=True)
 class _End:
-    """Where a page ended: when its last container was made, and in each deployment the last one that was shown."""
+    """Where a page ended."""
 
     created_at: float
+    """When its last container was made."""
+    taken: frozenset[str]
+    """Those that were made in the same second and shown already."""
     shown: tuple[str | None, ...]
+    """The last one that was shown of each deployment."""
 
 
 @dataclass(slots=True)
@@ -136,20 +140,20 @@ class _Merge:
             _Source(deployment, place, last, last)
             for place, (deployment, last) in enumerate(zip(deployments, shown, strict=True))
         ]
-        self._taken: set[str] = set()
+        self._taken: set[str] = set() if end is None else set(end.taken)
+        self._taken_at = None if end is None else end.created_at
 
     @property
     def has_more(self) -> bool:
         return any(source.items or source.has_more for source in self._sources)
 
     def end(self, last: _Item) -> _End:
-        return _End(last.created_at, tuple(source.shown for source in self._sources))
+        return _End(last.created_at, frozenset(self._taken), tuple(source.shown for source in self._sources))
 
     async def skip_to(self, after: str) -> None:
         """Read until this container has come by. Raises GatewayError where it is in none of the lists."""
         while item := await self._next():
             if item.container_id == after:
-                self._taken = {after}
                 return
         raise unknown_cursor(after)
 
@@ -171,6 +175,9 @@ class _Merge:
             return None
         sign = -1 if self._asked.descending else 1
         item = min(full, key=lambda source: (sign * source.items[0].created_at, -sign * source.place)).take()
+        if item.created_at != self._taken_at:  # the same container was made at the same time, wherever it is listed
+            self._taken.clear()
+            self._taken_at = item.created_at
         self._taken.add(item.container_id)
         for source in full:
             self._drop_taken(source)
@@ -221,6 +228,8 @@ class _Merge:
 
 def _read(text: bytes) -> tuple[list[_Item], bool]:
     page = orjson.loads(text)
+    if not isinstance(page["data"], list):
+        raise TypeError("its data is no list")
     items: list[_Item] = []
     for said, it in jsontext.list_items(text):
         if isinstance(said, dict) and isinstance(said.get("id"), str):
