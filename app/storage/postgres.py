@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Engine, NullPool, create_engine, event, text
 from sqlalchemy.exc import DisconnectionError
 
 from app.storage.errors import UnsupportedDatabase
+from app.storage.tables import prepare_for_postgresql
 
 THREADS: Final = 8
 """As many connections: no thread waits for one."""
@@ -46,6 +47,7 @@ class PostgresServer:
             self._settings: dict[str, Any] = _DEFAULTS | conninfo_to_dict(url)
         except psycopg.Error:
             raise UnsupportedDatabase("PostgreSQL's client does not understand the database URL.") from None
+        prepare_for_postgresql()
         self.engine = self._open(STATEMENT_SECONDS, pool_size=THREADS, max_overflow=0)
         self.readers = self.writers = ThreadPoolExecutor(THREADS, thread_name_prefix="storage")
 
