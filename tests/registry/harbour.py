@@ -39,6 +39,7 @@ class Harbour:
     yards: dict[str, Yard]
     deployments: dict[str, Deployment]
     ownerships: Ownerships
+    notes: Notes
     reaper: Reaper
     clock: Clock
 
@@ -71,6 +72,11 @@ class Harbour:
         record = await self.containers.record(name)
         return None if record is None else record.container.status_at(NOON)
 
+    async def rename_table(self, name: str, to: str) -> None:
+        """A database that lacks a table is as silent as one that is away."""
+        rename = f"ALTER TABLE {name} RENAME TO {to}"
+        await self.database.write(lambda connection: connection.exec_driver_sql(rename))
+
 
 def deployment(name: str, origin: str) -> Deployment:
     """A deployment at an origin."""
@@ -97,7 +103,7 @@ async def opened_harbour(folder: Path) -> AsyncIterator[Harbour]:
         for each in deployments.values():
             stack.push_async_callback(each.upstream.aclose)
         containers, creations, keys = SqlContainerStore(database), SqlCreationStore(database), SqlKeyStore(database)
-        ownerships, clock = Ownerships(containers), Clock()
+        ownerships, notes, clock = Ownerships(containers), Notes(containers), Clock()
         await ownerships.follow()
         reaper = Reaper(
             containers,
@@ -105,7 +111,7 @@ async def opened_harbour(folder: Path) -> AsyncIterator[Harbour]:
             keys,
             deployments=deployments,
             ownerships=ownerships,
-            notes=Notes(containers),
+            notes=notes,
             clock=clock,
         )
-        yield Harbour(database, containers, creations, keys, yards, deployments, ownerships, reaper, clock)
+        yield Harbour(database, containers, creations, keys, yards, deployments, ownerships, notes, reaper, clock)

@@ -322,17 +322,35 @@ async def test_an_unknown_one_that_is_adopted_before_its_turn_is_kept(harbour: H
     assert await harbour.status(f"cntr_{AT_ONCE}") == "running"
 
 
-async def test_without_the_registry_nothing_is_deleted(harbour: Harbour, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It falls silent between the search and the deletions."""
-    await harbour.add("cntr_1")
+async def test_where_the_registry_falls_silent_no_more_is_deleted_and_what_was_is_written_later(
+    harbour: Harbour,
+) -> None:
+    for number in range(AT_ONCE + 1):
+        await harbour.add(f"cntr_{number}", hours_old=1 + number)
+    silent = asyncio.Event()
 
-    async def silent(container_id: str) -> None:
-        raise StoreUnavailable("on purpose")
+    async def silence(line: str) -> None:
+        if len(harbour.here.deletions) == AT_ONCE and not silent.is_set():
+            await harbour.rename_table("containers", "elsewhere")
+            silent.set()
+        await silent.wait()
 
-    monkeypatch.setattr(harbour.containers, "record", silent)
+    harbour.here.before_answer = silence
     harvest = await harbour.reaper.reap(SEA, dry_run=False)
-    assert outcomes(harvest) == {"cntr_1": "failed"}
-    assert harbour.here.asked == []
+    expected = {f"cntr_{number}": "deleted" for number in range(AT_ONCE)} | {f"cntr_{AT_ONCE}": "failed"}
+    assert outcomes(harvest) == expected
+    assert harvest.reaped[-1].trouble == "not tried: the registry did not answer"
+    await harbour.rename_table("elsewhere", "containers")
+    await harbour.notes.flush()
+    assert [await harbour.status(name) for name in expected] == ["deleted"] * AT_ONCE + ["running"]
+
+
+async def test_without_the_registry_nothing_is_unknown(harbour: Harbour) -> None:
+    harbour.here.put("cntr_1", created_at=NOON.timestamp() - 60)
+    await harbour.rename_table("containers", "elsewhere")
+    with pytest.raises(StoreUnavailable):
+        await harbour.reaper.reap(Criteria(unknown=True), dry_run=False)
+    assert harbour.here.deletions == []
 
 
 # On a schedule.

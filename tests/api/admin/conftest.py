@@ -8,12 +8,28 @@ import pytest
 from app.storage.engine import Database
 from app.storage.keys import SqlKeyStore
 from tests.api.admin.hosting import Admin, hosted
+from tests.registry.harbour import Harbour, opened_harbour
 
 
 @pytest.fixture
 async def admin(tmp_path: Path) -> AsyncIterator[Admin]:
+    """The key routes."""
     database = Database.open(f"sqlite:///{tmp_path}/q.db")
     await database.migrate()
     async with hosted(SqlKeyStore(database)) as admin:
         yield admin
     await database.close()
+
+
+@pytest.fixture
+async def harbour(tmp_path: Path) -> AsyncIterator[Harbour]:
+    """A registry and two deployments."""
+    async with opened_harbour(tmp_path) as harbour:
+        yield harbour
+
+
+@pytest.fixture
+async def operator(harbour: Harbour) -> AsyncIterator[Admin]:
+    """The key and container routes over that registry."""
+    async with hosted(harbour.keys, harbour) as admin:
+        yield admin

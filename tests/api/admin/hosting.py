@@ -1,4 +1,4 @@
-"""The key routes on a real socket, over a real database, with whoever the test wants to be."""
+"""The admin routes on a real socket, over a real database, with whoever the test wants to be."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from fastapi import FastAPI, Request, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.admin.administration import KeyAdministration
+from app.api.admin.container_administration import ContainerAdministration
+from app.api.admin.containers import container_routes
 from app.api.admin.keys import key_routes
 from app.api.errors import rendered
 from app.domain.errors import GatewayError
@@ -22,7 +24,7 @@ from app.domain.identity import MASTER, Principal
 from app.domain.ports import KeyStore
 from app.gateway.authenticate import Authenticator
 from tests.gateway.gate import MASTER_KEY, Clock
-
+from tests.registry.harbour import Harbour
 
 DEPLOYMENTS = ("main", "azure-eu")
 
@@ -92,13 +94,26 @@ async def _refusal(_: Request, error: Exception) -> Response:
     return Response(body, status, media_type="application/json")
 
 
+def _containers(keys: KeyStore, harbour: Harbour) -> ContainerAdministration:
+    return ContainerAdministration(
+        harbour.containers,
+        keys,
+        deployments=harbour.deployments,
+        ownerships=harbour.ownerships,
+        reaper=harbour.reaper,
+        clock=harbour.clock,
+    )
+
+
 @asynccontextmanager
-async def hosted(store: KeyStore) -> AsyncIterator[Admin]:
-    """Serve the key routes."""
-    clock = Clock()
+async def hosted(store: KeyStore, harbour: Harbour | None = None) -> AsyncIterator[Admin]:
+    """Serve the key routes, and where there is a harbour the container routes."""
+    clock = Clock() if harbour is None else harbour.clock
     authenticator = Authenticator(store, MASTER_KEY, clock)
     framework = FastAPI()
     framework.include_router(key_routes(KeyAdministration(store, authenticator.forget, DEPLOYMENTS, clock)))
+    if harbour is not None:
+        framework.include_router(container_routes(_containers(store, harbour)))
     framework.add_exception_handler(GatewayError, _refusal)
     posing = Posing(framework)
     server = uvicorn.Server(uvicorn.Config(posing, lifespan="off", log_level="warning"))

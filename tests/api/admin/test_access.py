@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.domain.identity import Principal
+from app.domain.identity import ContainerScope, Principal
 from tests.api.admin.hosting import Admin, Refused
 from tests.storage.keys import virtual_key
 
@@ -22,16 +22,36 @@ async def test_a_virtual_key_may_not_use_the_admin_routes(admin: Admin, key: obj
         ("get", "/key/info"),
         ("get", "/key/list"),
     ]
+    await everything_is_refused(admin, routes)
+    assert await admin.works(made["key"])
+
+
+CONTAINER_ROUTES = [
+    ("get", "/container/list"),
+    ("get", "/container/info"),
+    ("post", "/container/adopt"),
+    ("post", "/container/share"),
+    ("post", "/container/unshare"),
+    ("post", "/container/reap"),
+]
+
+
+async def test_a_virtual_key_may_not_use_the_container_routes(operator: Admin) -> None:
+    operator.posing.principal = Principal.of(virtual_key(container_scope=ContainerScope.ALL))
+    await everything_is_refused(operator, CONTAINER_ROUTES)
+
+
+async def everything_is_refused(admin: Admin, routes: list[tuple[str, str]]) -> None:
     for method, path in routes:
         with pytest.raises(Refused) as refused:
             await getattr(admin, method)(path)
         assert (refused.value.status, refused.value.code) == (403, "operation_not_allowed"), path
-    assert await admin.works(made["key"])
 
 
-async def test_every_route_was_tried(admin: Admin) -> None:
-    document = (await admin.client.get("/openapi.json")).json()
+async def test_every_route_was_tried(operator: Admin) -> None:
+    document = (await operator.client.get("/openapi.json")).json()
     assert sorted(document["paths"]) == [
+        *sorted(path for _, path in CONTAINER_ROUTES),
         "/key/block",
         "/key/delete",
         "/key/generate",

@@ -292,7 +292,7 @@ async def test_an_alias_belongs_to_one_key(admin: Admin) -> None:
 async def test_a_key_may_be_allowed_only_deployments_that_there_are(admin: Admin, path: str) -> None:
     named = {} if path == "/key/generate" else {"key": "prod"}
     await admin.post("/key/generate", {"key_alias": "prod", "allowed_deployments": ["main"]})
-    with pytest.raises(Refused, match="'azure-us'.*'azure-eu'.*azure-eu, main") as refused:
+    with pytest.raises(Refused, match=r"'azure-us'.*'azure-eu'.*azure-eu, main") as refused:
         await admin.post(path, {**named, "allowed_deployments": ["main", "azure-us"]})
     assert (refused.value.status, refused.value.code) == (400, "invalid_value")
     assert refused.value.param == "allowed_deployments.1"
