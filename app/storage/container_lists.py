@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, Select, and_, bind
 from app.domain.containers import Access, Container, Ending
 from app.domain.ports import ContainerFilter, ContainerQuery, ContainerRecord, UnknownCursor
 from app.storage.container_rows import CONTAINER, NOT_ENDED, is_shared, to_container
+from app.storage.dialects import among
 from app.storage.tables import UtcDateTime, container_files, container_shares, containers
 
 _c = containers.c
@@ -47,7 +48,9 @@ def page(connection: Connection, query: ContainerQuery) -> tuple[list[Container]
     rows = connection.execute(_own_page(shape, query.descending), values).mappings().all()
     if query.identities:
         values["identities"] = query.identities
-        shared = connection.execute(_shared_page(shape, query.descending), values).mappings().all()
+        shared = (
+            connection.execute(_shared_page(shape, query.descending, connection.dialect.name), values).mappings().all()
+        )
         rows = sorted([*rows, *shared], key=_place, reverse=query.descending)
     return [to_container(row) for row in rows[: query.limit]], len(rows) > query.limit
 
@@ -87,10 +90,12 @@ def _own_page(shape: frozenset[str], descending: bool) -> Select[Any]:
 
 
 @cache
-def _shared_page(shape: frozenset[str], descending: bool) -> Select[Any]:
+def _shared_page(shape: frozenset[str], descending: bool, dialect: str) -> Select[Any]:
     shares = container_shares.c
     held = select(shares.number).where(shares.identity.in_(bindparam("identities", expanding=True)))
-    return _page(shape, descending).where(_c.number.in_(held), _c.owner.is_distinct_from(bindparam("owner")))
+    return _page(shape, descending).where(
+        among(_c.number, held, dialect), _c.owner.is_distinct_from(bindparam("owner"))
+    )
 
 
 def _page(shape: frozenset[str], descending: bool) -> Select[Any]:
@@ -133,15 +138,14 @@ def _conditions(wanted: ContainerFilter, now: datetime) -> Iterator[ColumnElemen
 
 def _has_status(status: str, now: datetime) -> ColumnElement[bool]:
     """`Container.status_at` in SQL."""
-    if status in set(Ending):
-        return _c.ending == Ending(status)
     expires_later = or_(_c.expires_at.is_(None), _c.expires_at > now)
     said: ColumnElement[bool] = _c.status == status
     if status == "running":
         said = and_(said, expires_later)
     elif status == "expired":
         said = or_(said, and_(_c.status == "running", _c.expires_at <= now))
-    return and_(NOT_ENDED, said)
+    said = and_(NOT_ENDED, said)
+    return or_(said, _c.ending == Ending(status)) if status in set(Ending) else said
 
 
 def _records(connection: Connection, rows: Sequence[RowMapping]) -> list[ContainerRecord]:

@@ -49,7 +49,7 @@ _c, _shares, _creations = containers.c, container_shares.c, creations.c
 
 _OWNERSHIP: Final = OWNERSHIP.where(_c.container_id == bindparam("container_id"))
 _ACCESSIBLE: Final = _OWNERSHIP.where(or_(_c.owner == bindparam("owner"), is_shared()))
-_CHANGED: Final = OWNERSHIP.where(_c.access_changed_at >= bindparam("since")).order_by(_c.number)
+_CHANGED: Final = OWNERSHIP.where(_c.access_changed_at >= bindparam("since")).order_by(_c.access_changed_at, _c.number)
 _SO_FAR: Final = select(SecondsAgo(literal(OVERLAP_SECONDS)))
 _FILE_HOME: Final = (
     select(_c.container_id)

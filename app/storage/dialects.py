@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from sqlalchemy import ColumnElement, Insert, Table, literal
+from sqlalchemy import ColumnElement, Insert, Select, Table, any_, func, literal
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
@@ -37,6 +37,17 @@ def conflicting_insert(table: Table, dialect: str) -> ConflictingInsert:
     from sqlalchemy.dialects import postgresql  # 20 ms that whoever has SQLite need not pay
 
     return postgresql.insert(table)
+
+
+def among(column: ColumnElement[int], found: Select[Any], dialect: str) -> ColumnElement[bool]:
+    """Whether a column has one of the few values that a query finds.
+
+    They are found first and then looked up one by one. PostgreSQL is not sure that they are few, and would rather read
+    the whole table; in an array it takes them for ten.
+    """
+    if dialect == "sqlite":
+        return column.in_(found)
+    return column == any_(func.array(found.scalar_subquery()))
 
 
 class SecondsAgo(FunctionElement[Any]):

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
-from app.domain.containers import Answer, Container, Creation, Sighting
+from sqlalchemy import Connection, insert, select
+
+from app.domain.containers import Access, Answer, Container, Creation, Sighting
+from app.storage import tables
+from app.storage.container_rows import to_row
+from app.storage.engine import Database
 from tests.storage.keys import NOON
 
 ANSWER = Answer(status=200, content_type="application/json", body=b'{"object":"container"}')
@@ -65,3 +71,21 @@ def creation(**fields: Any) -> Creation:
 def at(minutes: float) -> datetime:
     """So many minutes after noon, to the second or finer."""
     return NOON.replace(microsecond=0) + timedelta(minutes=minutes)
+
+
+async def register(database: Database, made: Sequence[Container], shares: Iterable[tuple[int, str]] = ()) -> None:
+    """Write many containers down at once. `shares` says, by its place among them, whom one is shared with."""
+
+    def work(connection: Connection) -> None:
+        connection.execute(insert(tables.containers), [to_row(one) for one in made])
+        ids = {one.container_id for one in made}
+        rows = connection.execute(select(tables.containers.c.container_id, tables.containers.c.number))
+        numbers = {container_id: number for container_id, number in rows if container_id in ids}
+        shared = [
+            {"number": numbers[made[place].container_id], "identity": identity, "access": Access.READ}
+            for place, identity in set(shares)
+        ]
+        if shared:
+            connection.execute(insert(tables.container_shares), shared)
+
+    await database.write(work)

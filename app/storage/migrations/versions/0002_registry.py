@@ -67,19 +67,17 @@ def _make_containers() -> None:
         ["owner", "created_at", "number"],
         ["deployment", "created_at", "number"],
         ["key_id"],
-        ["access_changed_at"],
         ["ending", "ended_at"],
     ):
         op.create_index(f"ix_containers_{'_'.join(columns)}", "containers", columns)
-    for name, columns in {
-        "listed": ["owner", "created_at", "number"],
-        "expiring": ["expires_at"],
-        "status": ["status"],
-    }.items():
-        not_ended = sa.text("ending IS NULL")
-        op.create_index(
-            f"ix_containers_{name}", "containers", columns, sqlite_where=not_ended, postgresql_where=not_ended
-        )
+    for name, columns, where in (
+        ("listed", ["owner", "created_at", "number"], "ending IS NULL"),
+        ("expiring", ["expires_at"], "ending IS NULL"),
+        ("status", ["status"], "ending IS NULL"),
+        ("access_changed_at", ["access_changed_at"], "access_changed_at IS NOT NULL"),
+    ):
+        some = sa.text(where)
+        op.create_index(f"ix_containers_{name}", "containers", columns, sqlite_where=some, postgresql_where=some)
 
 
 def _make_shares_and_files() -> None:
