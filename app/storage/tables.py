@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final
@@ -29,6 +30,8 @@ from sqlalchemy import (
 from app.domain.containers import Access, CreationState, Ending
 from app.domain.identity import ContainerScope
 
+_UNKEPT: Final = re.compile("[\0\ud800-\udfff]")
+
 
 class UtcDateTime(TypeDecorator[datetime]):
     """An aware datetime in UTC, to the microsecond, on either database (SQLite itself keeps no time zone)."""
@@ -53,17 +56,15 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class Text(TypeDecorator[str]):
-    """A text from outside. What PostgreSQL cannot keep (NUL, half a surrogate pair) is replaced, so that it is found
-    by nobody rather than an error."""
+    """A text from outside. What PostgreSQL cannot keep (NUL, half of a surrogate pair) is replaced, so that looking for
+    it finds nothing rather than fails."""
 
     impl = String
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
         """Replace what cannot be kept."""
-        if value is None or (value.isascii() and "\0" not in value):
-            return value
-        return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+        return None if value is None else _UNKEPT.sub("\ufffd", value)
 
 
 def _word(words: type[StrEnum]) -> Enum:

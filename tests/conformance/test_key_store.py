@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from app.domain.identity import VirtualKey
+from app.domain.identity import ContainerScope, VirtualKey
 from app.domain.ports import AliasTaken, KeyStore
 from app.storage.engine import Database
 from app.storage.keys import SqlKeyStore
@@ -32,6 +32,8 @@ def full_key() -> VirtualKey:
         tags=("a", "b"),
         metadata={"z": 1, "a": {"nested": [1.5, None, True, "ü"]}},
         allowed_operations=("containers.*",),
+        container_scope=ContainerScope.ALL,
+        allowed_deployments=("eu", "us"),
         previous_secret_hash=b"\x00\xff" * 16,
         previous_expires_at=NOON,
     )

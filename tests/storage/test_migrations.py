@@ -4,6 +4,7 @@ import asyncio
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,14 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text, update
 
+from app.domain.identity import ContainerScope
+from app.domain.ports import AliasTaken
 from app.storage import migrations, tables
+from app.storage.containers import SqlContainerStore
 from app.storage.engine import Database
 from app.storage.errors import UnsupportedDatabase
 from app.storage.keys import SqlKeyStore
+from tests.storage.containers import container
 from tests.storage.keys import virtual_key
 
 ROOT = Path(__file__).parents[2]
@@ -61,6 +66,21 @@ async def test_an_older_database_is_brought_forward(database: Database) -> None:
     await database.write(lambda connection: command.downgrade(migrations.config(connection), "base"))
     await database.migrate()
     assert await database.write(migrations.is_current)
+
+
+async def test_keys_outlive_the_registry_and_come_back_with_what_every_key_may(database: Database) -> None:
+    await database.migrate()
+    store = SqlKeyStore(database)
+    key = virtual_key(alias="prod", container_scope=ContainerScope.ALL, allowed_deployments=("*",), metadata={"a": 1})
+    await store.add(key)
+    await SqlContainerStore(database).adopt(container())
+    await database.write(lambda connection: command.downgrade(migrations.config(connection), "0001"))
+    tables = await database.write(lambda connection: sorted(inspect(connection).get_table_names()))
+    assert tables == ["alembic_version", "virtual_keys"]
+    await database.migrate()
+    assert await store.get(key.key_id) == replace(key, container_scope=ContainerScope.OWN, allowed_deployments=())
+    with pytest.raises(AliasTaken):
+        await store.add(virtual_key(alias="prod"))
 
 
 async def test_a_database_of_a_newer_version_is_refused(database: Database) -> None:

@@ -4,8 +4,10 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
+from app.storage.containers import SqlContainerStore
 from app.storage.engine import Database
 from app.storage.keys import SqlKeyStore
+from tests.storage.containers import container
 from tests.storage.keys import virtual_key
 
 
@@ -25,3 +27,12 @@ async def test_times_come_back_in_utc(database: Database) -> None:
     assert found is not None
     assert found.expires_at == there
     assert found.expires_at.tzinfo is UTC
+
+
+async def test_texts_that_postgresql_cannot_keep_are_replaced(database: Database) -> None:
+    await database.migrate()
+    crate = container(name="a\0b\ud800c ü 🗝")
+    await SqlContainerStore(database).adopt(crate)
+    record = await SqlContainerStore(database).record(crate.container_id)
+    assert record is not None
+    assert record.container.name == "a\ufffdb\ufffdc ü 🗝"
