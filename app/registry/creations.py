@@ -46,6 +46,7 @@ def match(creations: Sequence[Creation], sightings: Sequence[Sighting], now: dat
     be of two owners is given to neither. Of one owner's, creations and containers of the same kind are as good as each
     other, and go together in order of time.
     """
+    creations = sorted(creations, key=lambda creation: (creation.started_at, creation.creation_id))
     over = {creation.creation_id: creation for creation in creations if creation.lease_until <= now}
     makers = {
         sighting.container_id: [creation for creation in creations if could_make(creation, sighting)]
@@ -77,13 +78,16 @@ def _is_patient(creation: Creation, now: datetime) -> bool:
 def _in_order(
     sightings: Sequence[Sighting], makers: Mapping[str, Sequence[Creation]]
 ) -> list[tuple[Creation, Sighting]]:
-    """Give each container to the creation whose time ends first, so that the most find theirs."""
+    """Give each container to the creation that can do the least with others, so that the most find theirs.
+
+    That is one that says how much memory it wanted, then the one whose time ends first.
+    """
     made: list[tuple[Creation, Sighting]] = []
     taken: set[str] = set()
     for sighting in sightings:
         free = [creation for creation in makers[sighting.container_id] if creation.creation_id not in taken]
         if free:
-            chosen = min(free, key=lambda it: (it.lease_until, it.started_at, it.creation_id))
+            chosen = min(free, key=lambda it: (it.memory_limit is None, it.lease_until, it.started_at))
             taken.add(chosen.creation_id)
             made.append((chosen, sighting))
     return made

@@ -79,14 +79,9 @@ class Reconciler:
         pending = await self._creations.pending()
         registered = await self._containers.registered([sighting.container_id for sighting in listed])
         now = self._clock()
-        await self._end(
-            name,
-            match(
-                [it for it in pending if it.deployment == name or it.lease_until > now],
-                [sighting for sighting in listed if sighting.container_id not in registered],
-                now,
-            ),
-        )
+        possible = [it for it in pending if it.deployment == name or it.lease_until > now]
+        unknown = [sighting for sighting in listed if sighting.container_id not in registered]
+        await self._end(name, await asyncio.to_thread(match, possible, unknown, now))
 
     async def _listed(self, deployment: Deployment, over: Sequence[Creation]) -> list[Sighting]:
         """The containers that could be meant, by name and age. Raises UpstreamFault."""
