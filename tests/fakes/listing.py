@@ -51,6 +51,8 @@ class Listing:
         self.containers: dict[str, dict[str, Any]] = {}
         self.hidden: set[str] = set()
         """Containers that exist, and that lists do not show."""
+        self.made_seconds_ago = 0
+        """How old containers are that requests make."""
         self.asked: list[str] = []
         self.was_asked = asyncio.Event()
         self.page: Callable[[dict[str, str]], tuple[int, bytes]] = self._page
@@ -117,7 +119,8 @@ class Listing:
         return 200, json.dumps(found).encode()
 
     def _created(self, body: bytes) -> tuple[int, bytes]:
-        made = self._make({"name": json.loads(body)["name"]})
+        made_at = int(self._clock()) - self.made_seconds_ago
+        made = self._make({"name": json.loads(body)["name"], "created_at": made_at, "last_active_at": made_at})
         return 200, json.dumps(self.containers[made]).encode()
 
     def _page(self, query: dict[str, str]) -> tuple[int, bytes]:
