@@ -60,6 +60,9 @@ def test_what_is_left_is_the_body_without_the_field(parts: list[Part], cuts: lis
     kept = [part for part in parts if part.name != FIELD]
     assert output == encode(kept)
     assert taker.removed_bytes == len(body) - len(output)
+    assert taker.fields == [
+        (part.name, part.content.decode("utf-8", "replace").strip()) for part in kept if part.filename is None
+    ]
     taken = [part.content.decode() for part in parts if part.name == FIELD]
     assert taker.value == (taken[0] if taken else None)
     assert files == b"".join(part.content for part in kept if part.filename is not None)
@@ -104,6 +107,36 @@ def test_what_stands_before_the_first_boundary_passes_too(preamble: bytes, cuts:
     assert taker.removed_bytes == 0
 
 
+@pytest.mark.parametrize("filename", ["", "a.csv", None])
+@pytest.mark.parametrize("name", ["file_id", "file_ids[]", "container_id", "container"])
+def test_what_names_something_is_told_whatever_else_its_part_says(name: str, filename: str | None) -> None:
+    _, taker, _ = run(encode([Part("file", b"x" * 1000, "a"), Part(name, b" cfile_1\r\n", filename)]))
+    assert taker.fields == [(name.removesuffix("[]"), "cfile_1")]
+
+
+def test_what_names_something_is_told_before_the_body_is_whole() -> None:
+    taker = MultipartFilter(BOUNDARY, FIELD, lambda piece: None)
+    taker.feed(Part("file_id", b"cfile_1").encode())
+    assert taker.fields == []
+    taker.feed(b"--" + BOUNDARY)
+    assert taker.fields == [("file_id", "cfile_1")]
+
+
+def test_fields_that_are_long_and_name_nothing_pass_untold() -> None:
+    body = encode([Part("comment", b"y" * 257), Part("x", b"y" * 256), Part("z", b"", "")])
+    output, taker, _ = run(body)
+    assert output == body
+    assert taker.fields == [("x", "y" * 256), ("z", "")]
+
+
+@pytest.mark.parametrize("encoding", [b"8bit", b"Binary ", b"7bit"])
+def test_a_transfer_encoding_that_changes_nothing_is_none(encoding: bytes) -> None:
+    body = encode([Part("file_id", b"cfile_1")]).replace(
+        b'"file_id"', b'"file_id"\r\nContent-Transfer-Encoding: ' + encoding
+    )
+    assert run(body)[1].fields == [("file_id", "cfile_1")]
+
+
 def test_the_value_is_known_as_soon_as_its_part_has_ended() -> None:
     taker = MultipartFilter(BOUNDARY, FIELD, lambda piece: None)
     taker.feed(Part(FIELD, b"azure").encode() + b"--" + BOUNDARY[:3])
@@ -124,6 +157,12 @@ def test_the_value_is_known_as_soon_as_its_part_has_ended() -> None:
         (b"--" + BOUNDARY + b"\r\nX: " + b"y" * multipart.MAX_PART_HEADER_BYTES + b"\r\n", "headers of a part"),
         (encode([Part(FIELD, b"y" * 257)]), "longer than 256"),
         (encode([Part("a", b"")] * (multipart.MAX_PARTS + 1)), "more than 1000 parts"),
+        (encode([Part("file_id", b"cfile_1" + b" " * 250)]), "file_id is longer than 256"),
+        (
+            encode([Part('x"\r\nContent-Disposition: form-data; name="file_id', b"")]),
+            "more than one content disposition",
+        ),
+        (encode([Part('file_id"\r\ncontent-transfer-encoding:"base64', b"")]), "content transfer encoding"),
     ],
 )
 def test_broken_framing_is_refused(body: bytes, why: str) -> None:
