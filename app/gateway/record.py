@@ -31,9 +31,10 @@ class Recorder:
             self._notes.answered(exchange, operation, status)
 
     async def _deleted(self, container_id: str) -> None:
-        self._ownerships.deleted(container_id)
         now = datetime.now(UTC)
         try:
             await self._store.end(container_id, Ending.DELETED, now)
         except StoreUnavailable:  # it is deleted, whatever the database says: write it down later
             self._notes.ended(container_id, Ending.DELETED, now)
+        finally:  # not before: others could read it as it was, and remember that
+            self._ownerships.deleted(container_id)

@@ -92,7 +92,8 @@ class Ownerships:
         self._trim(self._known)
 
     def deleted(self, container_id: str) -> None:
-        """Note that a container is no more."""
+        """Note that a container is no more, once that is written down."""
+        self._changes += 1
         known = self._known.get(container_id)
         if known is not None:
             self._known[container_id] = replace(known, deleted=True)
@@ -113,7 +114,7 @@ class Ownerships:
         if began_at >= self._good_until:  # too much may have been missed
             self._known.clear()
         for ownership in changed:
-            if self._known.get(ownership.container_id) not in (None, ownership):
+            if self._known.get(ownership.container_id) != ownership:
                 self.forget(ownership.container_id)
         self._good_until = began_at + self._max_stale
 

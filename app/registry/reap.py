@@ -300,12 +300,13 @@ class Reaper:
     async def _over(self, condemned: Condemned, ending: Ending) -> Reaped:
         """Write down that a container is no more; later, where the database does not answer now."""
         container_id, at = condemned.container.container_id, datetime.fromtimestamp(self._clock(), UTC)
-        if ending is Ending.DELETED:
-            self._ownerships.deleted(container_id)
         try:
             await self._store.end(container_id, ending, at)
         except StoreUnavailable:
             self._notes.ended(container_id, ending, at)
+        finally:
+            if ending is Ending.DELETED:
+                self._ownerships.deleted(container_id)
         reaped = Reaped(condemned=condemned, outcome=Outcome(ending.value))
         self._tell(reaped)
         return reaped
