@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from threading import Event
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection, insert, text
 
 from app.domain.containers import Access, Answer, Creation, CreationState, Ending
 from app.domain.ports import ContainerStore, ContainerTaken, CreationStore, Observations, SeenFile
+from app.storage import creations as sql
+from app.storage import tables
 from app.storage.containers import SqlContainerStore
 from app.storage.creations import SqlCreationStore
 from app.storage.engine import Database
@@ -91,6 +95,28 @@ async def test_one_of_many_with_the_same_key_at_once_begins(store: CreationStore
     (winner,) = [one for one, answer in zip(many, answers, strict=True) if answer is None]
     assert [answer for answer in answers if answer is not None] == [winner] * 9
     assert await store.pending() == [winner]
+
+
+async def test_who_meets_another_in_the_middle_of_beginning_waits_and_finds_his(
+    store: CreationStore, database: Database
+) -> None:
+    first, loop, written, go_on = creation(idempotency_key="once"), asyncio.get_running_loop(), asyncio.Event(), Event()
+
+    def slowly(connection: Connection) -> None:
+        connection.execute(insert(tables.creations), sql._to_row(first))
+        loop.call_soon_threadsafe(written.set)
+        assert go_on.wait(10)
+
+    beginning = asyncio.create_task(database.write(slowly))
+    await written.wait()
+    second = asyncio.create_task(begin(store, creation(idempotency_key="once")))
+    waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+    while database._backend.engine.dialect.name == "postgresql":  # SQLite has one writer at a time
+        if await database.read(lambda connection: connection.execute(waiting).scalar_one()):
+            break
+    go_on.set()
+    await beginning
+    assert await second == first
 
 
 async def test_a_lost_answer_is_found_once(store: CreationStore) -> None:
