@@ -1,4 +1,4 @@
-"""The fake upstream: nginx, answering every container with the same JSON and every file with the same bytes."""
+"""The fake upstream: nginx. It makes one container, whoever asks, and every file has the same bytes."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ _BODY = """\
   server {{
     listen 127.0.0.1:{port} backlog=4096;
     root {folder};
+    location = /v1/containers {{ default_type application/json; return 200 '{container}'; }}
     location ~ ^/v1/containers/[^/]+$ {{ default_type application/json; return 200 '{container}'; }}
     location ~ ^/v1/containers/[^/]+/files/[^/]+/content$ {{
       default_type application/octet-stream;

@@ -8,6 +8,7 @@ import urllib.error
 import urllib.request
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from bench.contenders.contender import Contender, Launch, Site, Target
 from bench.upstream import KEY
@@ -27,7 +28,7 @@ class Quaymaster(Contender):
     """Default settings, one deployment, SQLite, and a virtual key for its client."""
 
     title = "quaymaster"
-    note = "default settings: virtual key from the database, rights, metrics, a full JSON line per request with bodies"
+    note = "default settings: virtual key, rights, ownership, metrics, a full JSON line per request with bodies"
 
     def version(self, tools: Path) -> str:
         return metadata.version("quaymaster")
@@ -50,13 +51,19 @@ class Quaymaster(Contender):
         return _target(site, _MASTER_KEY)
 
     def target(self, site: Site) -> Target:
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{site.port}/key/generate",
-            data=json.dumps({"key_alias": "bench"}).encode(),
-            headers={"Authorization": f"Bearer {_MASTER_KEY}", "Content-Type": "application/json"},
-        )
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            return _target(site, json.load(answer)["key"])
+        key = _post(site, "/key/generate", _MASTER_KEY, {"key_alias": "bench"})["key"]
+        _post(site, "/v1/containers", key, {"name": "bench"})  # it sees what it made, and nothing else
+        return _target(site, key)
+
+
+def _post(site: Site, path: str, key: str, fields: dict[str, str]) -> Any:
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{site.port}{path}",
+        data=json.dumps(fields).encode(),
+        headers={"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return json.load(answer)
 
 
 def _target(site: Site, key: str) -> Target:
