@@ -159,7 +159,14 @@ class _Registry:
         self.ownerships = Ownerships(self.containers)
         self.notes = Notes(self.containers)
         self.reconciler = Reconciler(fleet.deployments, self.containers, self.creations)
-        self.creates = Creates(fleet.placer, fleet.forwarder, self.creations, self.ownerships, tasks)
+        self.creates = Creates(
+            fleet.placer,
+            fleet.forwarder,
+            containers=self.containers,
+            creations=self.creations,
+            ownerships=self.ownerships,
+            tasks=tasks,
+        )
         self.sweeps = Sweeps(
             self.containers,
             fleet.deployments.values(),

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Collection
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -26,16 +26,25 @@ from app.domain.deployments import Deployment
 from app.domain.errors import ClientGone, ErrorCode, GatewayError, UpstreamFault
 from app.domain.exchange import Exchange, Outcome
 from app.domain.identity import Principal
-from app.domain.ports import ContainerTaken, CreationStore, StoreUnavailable
+from app.domain.ports import ContainerStore, ContainerTaken, CreationStore, StoreUnavailable
 from app.gateway.forward import Elsewhere, Forwarder
-from app.gateway.idempotency import MAX_KEPT_BYTES, answer_of, fingerprint, idempotency_key, is_retry, replayed
+from app.gateway.idempotency import (
+    MAX_KEPT_BYTES,
+    answer_of,
+    fingerprint,
+    idempotency_key,
+    is_retry,
+    replayed,
+    was_used,
+)
+from app.gateway.losses import Losses, Making, insist
 from app.gateway.place import Placer
 from app.gateway.relay import Reply
 from app.registry.ownership import Ownerships
 from app.tasks import Tasks
 from quaymaster.operations import CONTAINERS_CREATE
 
-LEASE_SECONDS: Final = 45.0
+LEASE_SECONDS: Final = 40.0
 """How long a process answers for a create without saying so again: what a crash leaves is looked for after that."""
 SAME_KEY: Final = timedelta(hours=24)
 """How long an idempotency key stands for its request."""
@@ -51,19 +60,6 @@ _MENDABLE: Final = frozenset({401, 402, 403, 408, 409, 425, 429})
 log = structlog.get_logger()
 
 
-class _Making:
-    """A create of this process that goes on."""
-
-    __slots__ = ("began_at", "creation", "lost", "over")
-
-    def __init__(self, creation: Creation) -> None:
-        self.creation = creation
-        self.began_at: float | None = None
-        """In monotonic seconds, once its intent is committed."""
-        self.lost = False
-        self.over = asyncio.Event()
-
-
 class Creates:
     """Answers `containers.create`. `renew` is to be called every third of `lease_seconds`."""
 
@@ -71,20 +67,21 @@ class Creates:
         self,
         placer: Placer,
         forwarder: Forwarder,
+        *,
+        containers: ContainerStore,
         creations: CreationStore,
         ownerships: Ownerships,
         tasks: Tasks,
-        *,
         lease_seconds: float = LEASE_SECONDS,
     ) -> None:
         self._placer = placer
         self._forwarder = forwarder
+        self._containers = containers
         self._creations = creations
         self._ownerships = ownerships
-        self._tasks = tasks
         self._lease = timedelta(seconds=lease_seconds)
-        self._making: dict[str, _Making] = {}
-        self._marks: dict[bytes, asyncio.Task[None]] = {}
+        self._making: dict[str, Making] = {}
+        self._losses = Losses(creations, tasks)
 
     async def create(self, exchange: Exchange, principal: Principal, provider: str) -> Reply:
         """Make a container, or answer as before where the request is an earlier one once more.
@@ -97,7 +94,7 @@ class Creates:
         is_again = key is None and is_retry(exchange.headers)
         while True:
             deployment = named or self._placer.choose(provider)
-            making = _Making(self._intent(exchange, principal, deployment, asked, key))
+            making = Making(self._intent(exchange, principal, deployment, asked, key))
             earlier = await self._begin(exchange, making, is_again=is_again)
             if earlier is None:
                 elsewhere = None if named else partial(self._elsewhere, making.creation, provider)
@@ -110,7 +107,7 @@ class Creates:
     async def renew(self) -> None:
         """Go on answering for the creates that take their time. Raises StoreUnavailable."""
         before = time.monotonic() - self._lease.total_seconds() / 3
-        long = [name for name, it in self._making.items() if it.began_at is not None and it.began_at <= before]
+        long = [name for name, it in self._making.items() if it.begun_at is not None and it.begun_at <= before]
         if long:
             await self._creations.renew(long, _now() + self._lease)
 
@@ -132,13 +129,13 @@ class Creates:
             idempotency_key=key,
         )
 
-    async def _begin(self, exchange: Exchange, making: _Making, *, is_again: bool) -> Creation | None:
+    async def _begin(self, exchange: Exchange, making: Making, *, is_again: bool) -> Creation | None:
         """Commit the intent, or find the earlier create. Raises GatewayError STORE_UNAVAILABLE."""
         creation = making.creation
         if creation.idempotency_key is None:
-            exchange.on_lost = partial(self._lost, making)
-        if is_again and (mark := self._marks.get(_request(creation))) is not None:
-            await asyncio.wait([mark])
+            exchange.on_lost = partial(self._losses.lost, making)
+        if is_again:
+            await self._losses.written_down(creation)
         now = _now()
         try:
             earlier = await self._creations.begin(
@@ -148,16 +145,14 @@ class Creates:
             exchange.on_lost = None
             raise _no_registry("nothing was made") from outage
         if earlier is None:
-            making.began_at = time.monotonic()
-            if making.lost:
-                self._mark(creation)
+            self._losses.begun(making)
         return earlier
 
     async def _make(
         self,
         exchange: Exchange,
         principal: Principal,
-        making: _Making,
+        making: Making,
         deployment: Deployment,
         elsewhere: Elsewhere | None,
     ) -> Reply:
@@ -184,7 +179,7 @@ class Creates:
             del self._making[creation.creation_id]
             making.over.set()
 
-    async def _answered(self, exchange: Exchange, principal: Principal, making: _Making, reply: Reply) -> None:
+    async def _answered(self, exchange: Exchange, principal: Principal, making: Making, reply: Reply) -> None:
         """Write down what the upstream's answer means. Raises GatewayError where a container cannot be registered."""
         creation, status = making.creation, reply.status
         answer = answer_of(reply)
@@ -209,14 +204,14 @@ class Creates:
         await self._note(creation, self._creations.fail(creation.creation_id, answer))
 
     async def _register(
-        self, exchange: Exchange, principal: Principal, making: _Making, sighting: Sighting, answer: Answer
+        self, exchange: Exchange, principal: Principal, making: Making, sighting: Sighting, answer: Answer
     ) -> None:
         """Commit the container. Raises GatewayError CONTAINER_TAKEN, STORE_UNAVAILABLE."""
         creation, home = making.creation, exchange.attempts[-1].deployment.name
         container = Container.of(sighting, owner=principal.owner, deployment=home, key_id=principal.key_id)
         exchange.container_id = container.container_id
         try:
-            await _insist(lambda: self._creations.complete(creation.creation_id, container, answer), RECORD_SECONDS)
+            await insist(lambda: self._creations.complete(creation.creation_id, container, answer), RECORD_SECONDS)
         except ContainerTaken:
             log.error(
                 "container_taken",
@@ -231,7 +226,7 @@ class Creates:
                 should_retry=False,
             ) from None
         except StoreUnavailable as outage:
-            self._lost(making)
+            self._losses.lost(making)
             raise _no_registry("the container was made and will be in the list when the database is back") from outage
         exchange.ownership = Ownership(
             container_id=container.container_id, owner=container.owner, deployment=container.deployment
@@ -275,12 +270,11 @@ class Creates:
 
         Raises GatewayError STORE_UNAVAILABLE, ClientGone.
         """
-        making = _Making(lost)
-        making.began_at = time.monotonic()
-        exchange.on_lost = partial(self._lost, making)
+        making = Making(lost, time.monotonic())
+        exchange.on_lost = partial(self._losses.lost, making)
         current: Creation | None = lost
         try:
-            while current is not None and not await self._is_deleted(current):
+            while current is not None and not await self._was_used(current):
                 if (reply := self._replay(exchange, current)) is not None:
                     return reply
                 if making.lost or exchange.outcome is Outcome.CLIENT_GONE:
@@ -288,19 +282,19 @@ class Creates:
                 await self._end_of(lost.creation_id)
                 current = await self._creations.get(lost.creation_id)
         except StoreUnavailable as outage:
-            self._lost(making)
+            self._losses.lost(making)
             raise _no_registry("nothing more was made") from outage
         except asyncio.CancelledError:
-            self._lost(making)
+            self._losses.lost(making)
             raise
         return None
 
-    async def _is_deleted(self, creation: Creation) -> bool:
-        """Whether what it made was deleted: whoever did that got the answer."""
-        if creation.container_id is None:
+    async def _was_used(self, creation: Creation) -> bool:
+        """Whether what it made was used or deleted since: whoever did that got the answer. Raises StoreUnavailable."""
+        if creation.container_id is None or creation.answer is None:
             return False
-        ownership = await self._ownerships.any(creation.container_id)
-        return ownership is not None and ownership.deleted
+        record = await self._containers.record(creation.container_id)
+        return record is not None and was_used(record.container, creation.answer)
 
     def _replay(self, exchange: Exchange, earlier: Creation) -> Reply | None:
         """The earlier answer; None where there is none yet."""
@@ -324,31 +318,6 @@ class Creates:
         except TimeoutError:
             return
 
-    # Answers that do not arrive.
-
-    def _lost(self, making: _Making) -> None:
-        """The client did not get the answer, or may not have got it."""
-        making.lost = True
-        if making.began_at is not None:
-            self._mark(making.creation)
-
-    def _mark(self, creation: Creation) -> None:
-        """Write down that the answer was lost. Retries of the request wait for that."""
-        request = _request(creation)
-
-        async def mark(after: asyncio.Task[None] | None) -> None:
-            if after is not None:
-                await asyncio.wait([after])
-            try:
-                await _insist(lambda: self._creations.set_lost(creation.creation_id), self._lease.total_seconds())
-            except StoreUnavailable:
-                log.warning("loss_not_recorded", creation_id=creation.creation_id)
-            finally:
-                if self._marks.get(request) is asyncio.current_task():
-                    del self._marks[request]
-
-        self._marks[request] = self._tasks.spawn(mark(self._marks.get(request)), f"lost {creation.creation_id}")
-
     async def _note(self, creation: Creation, noting: Awaitable[None]) -> None:
         """Write down how it ended; where the database does not answer, its lease will run out, and it is looked for."""
         try:
@@ -366,25 +335,6 @@ def _made(exchange: Exchange, reply: Reply) -> Sighting | None:
         except orjson.JSONDecodeError:
             return None
     return Sighting.of(said, _now())
-
-
-def _request(creation: Creation) -> bytes:
-    """What tells a request from others, whoever sends it."""
-    return creation.key_id.encode() + creation.fingerprint
-
-
-async def _insist(act: Callable[[], Awaitable[None]], seconds: float) -> None:
-    """Do it, and again while the database does not answer. Raises StoreUnavailable when the time is over."""
-    wait = 0.1
-    try:
-        async with asyncio.timeout(seconds):
-            while True:
-                with suppress(StoreUnavailable):
-                    return await act()
-                await asyncio.sleep(wait)
-                wait = min(2 * wait, 1.0)
-    except TimeoutError:
-        raise StoreUnavailable("the database did not answer (out of time)") from None
 
 
 def _no_registry(consequence: str) -> GatewayError:

@@ -6,7 +6,9 @@ import asyncio
 from hashlib import sha256
 from typing import Final
 
-from app.domain.containers import Answer
+import orjson
+
+from app.domain.containers import Answer, Container, Sighting
 from app.domain.deployments import Deployment
 from app.domain.errors import ErrorCode, GatewayError
 from app.domain.exchange import Exchange
@@ -68,6 +70,17 @@ def answer_of(reply: Reply) -> Answer | None:
         return None
     content_type = headers.get(b"content-type", b"application/json").decode("latin-1")
     return Answer(status=reply.status, content_type=content_type[:256], body=reply.whole)
+
+
+def was_used(container: Container, answer: Answer) -> bool:
+    """Whether anything was done with a container since this answer told of it."""
+    try:
+        told = Sighting.of(orjson.loads(answer.body), container.seen_at)
+    except orjson.JSONDecodeError:
+        return False
+    if container.ending is not None or told is None or container.last_active_at is None:
+        return container.ending is not None
+    return container.last_active_at > (told.last_active_at or told.created_at)
 
 
 def replayed(exchange: Exchange, answer: Answer) -> Reply:

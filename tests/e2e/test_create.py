@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from app.gateway.create import Creates
 from tests.e2e.gateway import forwarding_to
 from tests.e2e.rows import containers, creations, let_leases_end, query, until
 from tests.e2e.serving import ServingGateway, fronting, serving_gateway
@@ -114,6 +116,38 @@ async def test_a_container_that_may_have_been_made_is_looked_for(
         (creation,) = creations(tmp_path)
         assert creation["state"] == "done"
     assert len(quay.made) == 1
+
+
+async def test_a_create_that_takes_its_time_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its process goes on answering for it: nobody looks for it, though its first lease is long over."""
+    monkeypatch.setattr("app.main.RECONCILE_SECONDS", 0.1)
+    monkeypatch.setattr("app.main.LEASE_SECONDS", 0.6)
+    monkeypatch.setattr("app.main.Creates", partial(Creates, lease_seconds=0.6))
+    quay = Quay()
+    quay.may_answer.clear()
+    async with fronting(tmp_path, quay) as (gateway, _):
+        asking = asyncio.create_task(create(gateway))
+        await quay.creating.wait()
+        first = creations(tmp_path)[0]["lease_until"]
+        await asyncio.sleep(1.5)
+        assert creations(tmp_path)[0]["lease_until"] > first
+        assert quay.lists == 0
+        quay.may_answer.set()
+        assert (await asking).json()["id"] == quay.made[0]["id"]
+
+
+async def test_a_client_that_left_has_its_container_all_the_same(tmp_path: Path) -> None:
+    quay = Quay()
+    quay.may_answer.clear()
+    async with fronting(tmp_path, quay) as (gateway, _):
+        key = await gateway.make_key(user_id="ann")
+        asking = asyncio.create_task(create(gateway, key))
+        await quay.creating.wait()
+        asking.cancel()
+        await until(lambda: creations(tmp_path)[0]["lost"])
+        quay.may_answer.set()
+        (found,) = await until(lambda: containers(tmp_path))
+        assert (found["container_id"], found["owner"]) == (quay.made[0]["id"], "user:ann")
 
 
 async def test_another_owners_container_is_nobodys_answer(tmp_path: Path) -> None:

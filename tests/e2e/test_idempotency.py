@@ -202,15 +202,30 @@ async def test_an_answer_lost_long_ago_is_not_looked_for(tmp_path: Path) -> None
         assert (await post(gateway, RETRY, key)).json()["id"] == quay.made[1]["id"]
 
 
-async def test_a_container_that_was_deleted_was_not_lost(tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+async def test_a_container_that_was_used_was_not_lost(tmp_path: Path, method: str) -> None:
+    """Whoever used it, or deleted it, had got the answer."""
     quay = Quay()
     async with fronting(tmp_path, quay) as (gateway, _):
         key = await gateway.make_key()
         await lose_one(gateway, tmp_path, key)
-        bearer = {"Authorization": f"Bearer {key}"}
-        deleted = await gateway.client.delete(f"/v1/containers/{quay.made[0]['id']}", headers=bearer)
-        assert deleted.status_code == 200
+        quay.made[0]["last_active_at"] += 60
+        path, bearer = f"/v1/containers/{quay.made[0]['id']}", {"Authorization": f"Bearer {key}"}
+        assert (await gateway.client.request(method, path, headers=bearer)).status_code == 200
+        before = containers(tmp_path)[0]
+        await until(lambda: containers(tmp_path)[0]["last_active_at"] != before["last_active_at"] or before["ending"])
         assert (await post(gateway, RETRY, key)).json()["id"] == quay.made[1]["id"]
+
+
+async def test_a_container_that_was_only_listed_may_have_been_lost(tmp_path: Path) -> None:
+    quay = Quay()
+    async with fronting(tmp_path, quay, registry={"refresh_seconds": 1}) as (gateway, _):
+        key = await gateway.make_key()
+        await lose_one(gateway, tmp_path, key)
+        seen_at = containers(tmp_path)[0]["seen_at"]
+        await gateway.client.get("/v1/containers", headers={"Authorization": f"Bearer {key}"})
+        await until(lambda: containers(tmp_path)[0]["seen_at"] != seen_at)
+        assert (await post(gateway, RETRY, key)).json()["id"] == quay.made[0]["id"]
 
 
 async def test_who_goes_on_has_got_the_answer(tmp_path: Path) -> None:

@@ -27,7 +27,8 @@ class Quay:
     """A script for `ScriptedUpstream`, and what it has made, oldest first.
 
     `creating` is set when a create has come in, and `may_answer` holds answers back. Each create takes the next of
-    `instead`; where there is none, it is answered. `may_list` holds lists back.
+    `instead`; where there is none, it is answered. `lists` counts how often it was asked for a list; `before_list` is
+    done first.
     """
 
     def __init__(self) -> None:
@@ -37,6 +38,7 @@ class Quay:
         self.may_answer.set()
         self.instead: deque[Instead] = deque()
         self.list_status = 200
+        self.before_list: Callable[[], Awaitable[None]] | None = None
         self.lists = 0
 
     async def __call__(self, peer: Peer) -> None:
@@ -46,6 +48,8 @@ class Quay:
                 await self._create(peer, request)
             else:
                 self.lists += 1
+                if self.before_list is not None:
+                    await self.before_list()
                 await peer.send(reply(self.list_status, self._page(request), JSON))
 
     def make(self, name: str, created_at: float | None = None, **fields: Any) -> dict[str, Any]:
