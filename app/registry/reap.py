@@ -154,10 +154,9 @@ class Reaper:
 
     async def _registered(self, round_: _Round) -> list[Condemned]:
         """Those that the registry knows, one more than the limit where there are more."""
-        await self._notes.flush()
         found = await self._look_up(round_)
         if found and round_.wanted.idle_for is not None:
-            await self._freshen({each.container.deployment for each in found}, round_)
+            await self._freshen([each.container for each in found], round_)
             found = [each for each in await self._look_up(round_) if each.container.deployment not in round_.unlisted]
         return found
 
@@ -216,8 +215,14 @@ class Reaper:
         known = await self._store.registered([each.container.container_id for each in judged])
         return [each for each in judged if each.container.container_id not in known]
 
-    async def _freshen(self, names: set[str], round_: _Round) -> None:
-        """Take in what these deployments' lists say; of one that is not configured any more, nothing can be known."""
+    async def _freshen(self, containers: Sequence[Container], round_: _Round) -> None:
+        """Take in what the lists say, back to the oldest of these containers.
+
+        Where a deployment is not configured any more, nothing can be known.
+        """
+        oldest: dict[str, datetime] = {}
+        for each in containers:
+            oldest[each.deployment] = min(each.created_at, oldest.get(each.deployment, each.created_at))
 
         async def take_in(name: str) -> None:
             if name not in self._deployments:
@@ -227,12 +232,14 @@ class Reaper:
             try:
                 async for page in pages:
                     await self._store.observe(Observations(sightings=page))
+                    if page and page[-1].created_at < oldest[name]:
+                        break
             except UpstreamFault as fault:
                 round_.unlisted[name] = fault.detail
             finally:
                 await pages.aclose()
 
-        await asyncio.gather(*map(take_in, names))
+        await asyncio.gather(*map(take_in, oldest))
 
     async def _judge(self, container: Container, round_: _Round) -> Condemned | None:
         key_id = container.key_id

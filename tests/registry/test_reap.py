@@ -132,6 +132,18 @@ async def test_use_that_only_the_upstream_saw_keeps_a_container_alive(harbour: H
     assert "GET /v1/containers/cntr_used" not in harbour.here.asked
 
 
+async def test_the_list_is_read_as_far_back_as_it_has_to_be(harbour: Harbour) -> None:
+    await harbour.add("cntr_1", hours_old=2)
+    await harbour.add("cntr_2", hours_old=3)
+    for number in range(300):
+        harbour.here.put(f"cntr_expired_{number}", created_at=NOON.timestamp() - 9000 - number, status="expired")
+    assert ids(await harbour.reaper.reap(Criteria(idle_for=timedelta(hours=1)))) == ["cntr_1", "cntr_2"]
+    assert len(harbour.here.asked) == 4
+    await harbour.containers.end("cntr_2", Ending.DELETED, NOON)
+    assert ids(await harbour.reaper.reap(Criteria(idle_for=timedelta(hours=1)))) == ["cntr_1"]
+    assert len(harbour.here.asked) == 5
+
+
 async def test_of_a_deployment_that_gives_no_list_nothing_counts_as_idle(harbour: Harbour) -> None:
     await harbour.add("cntr_1", hours_old=2)
     await harbour.add("cntr_2", hours_old=2, deployment=THERE)
