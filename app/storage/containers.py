@@ -20,6 +20,7 @@ from sqlalchemy import (
     literal,
     or_,
     select,
+    union_all,
     update,
 )
 
@@ -31,7 +32,6 @@ from app.storage.container_rows import (
     OWNERSHIP,
     add_or_lock,
     give_away,
-    is_shared,
     to_ownerships,
 )
 from app.storage.dialects import NOW, SecondsAgo, insert_new
@@ -48,7 +48,15 @@ ROWS_AT_ONCE: Final = 1000
 _c, _shares, _creations = containers.c, container_shares.c, creations.c
 
 _OWNERSHIP: Final = OWNERSHIP.where(_c.container_id == bindparam("container_id"))
-_ACCESSIBLE: Final = _OWNERSHIP.where(or_(_c.owner == bindparam("owner"), is_shared()))
+_NUMBER: Final = select(_c.number).where(_c.container_id == bindparam("container_id"))
+_HELD: Final = union_all(
+    _NUMBER.where(_c.owner == bindparam("owner")),
+    select(_shares.number).where(
+        _shares.number == func.coalesce(_NUMBER.scalar_subquery(), 0),  # an unknown id is looked for just as long
+        _shares.identity.in_(bindparam("identities", expanding=True)),
+    ),
+).subquery()
+_ACCESSIBLE: Final = OWNERSHIP.where(_c.number == select(func.max(_HELD.c.number)).scalar_subquery())
 _CHANGED: Final = OWNERSHIP.where(_c.access_changed_at >= bindparam("since")).order_by(_c.access_changed_at, _c.number)
 _SO_FAR: Final = select(SecondsAgo(literal(OVERLAP_SECONDS)))
 _FILE_HOME: Final = (
