@@ -175,15 +175,18 @@ async def test_one_that_merely_expired_is_still_listed_as_expired(desk: Desk, fi
 
 
 async def test_the_last_word_counts(desk: Desk) -> None:
-    back, away = await desk.known(), await desk.known()
+    back, used, away = await desk.known(), await desk.known(), await desk.known()
     desk.minutes = 1
     desk.answered(back, CONTAINERS_RETRIEVE, 404)
+    desk.answered(used, CONTAINERS_RETRIEVE, 404)
     desk.retrieved(away)
     desk.minutes = 2
     desk.retrieved(back)
+    desk.answered(used, FILES_CONTENT)
     desk.answered(away, CONTAINERS_RETRIEVE, 404)
     await desk.notes.flush()
     assert (await desk.container(back)).ending is None
+    assert (await desk.container(used)).ending is None
     assert (await desk.container(away)).ending is Ending.GONE
 
 
@@ -317,6 +320,25 @@ async def test_while_the_database_is_down_notes_wait(desk: Desk) -> None:
     assert (found.container.status, found.container.last_active_at, found.files) == ("newer", at(2), 1)
     assert (await desk.container(ended)).ending is Ending.DELETED
     assert (await desk.container(missing)).ending is Ending.GONE
+
+
+async def test_what_comes_while_a_flush_fails_is_newer_than_what_it_puts_back(desk: Desk) -> None:
+    container_id = await desk.known()
+    desk.minutes = 1
+    desk.retrieved(container_id, status="older")
+    desk.store.released.clear()
+    flushing = asyncio.create_task(desk.notes.flush())
+    await asyncio.sleep(0)
+    desk.minutes = 2
+    desk.retrieved(container_id, status="newer")
+    desk.store.down = True
+    desk.store.released.set()
+    with pytest.raises(StoreUnavailable):
+        await flushing
+    desk.store.down = False
+    await desk.notes.flush()
+    found = await desk.container(container_id)
+    assert (found.status, found.last_active_at) == ("newer", at(2))
 
 
 async def test_a_flush_that_is_cancelled_loses_nothing(desk: Desk) -> None:

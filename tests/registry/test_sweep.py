@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from structlog.testing import capture_logs
 
@@ -229,6 +230,20 @@ async def test_a_list_that_goes_round_in_circles_ends_nothing(harbour: Harbour) 
     assert (await harbour.container(made[0])).ending is None
 
 
+async def test_where_the_order_is_broken_the_walk_goes_on(harbour: Harbour) -> None:
+    [own] = await harbour.own(age_seconds=2 * HOUR)
+    ages = [*([HOUR] * 98), 5 * HOUR, 4 * HOUR]
+    first = [harbour.listing.add(created_at=NOW - int(age))[0] for age in ages]
+    shown = [harbour.listing.containers[it] for it in (*first, own)]
+    harbour.listing.page = lambda query: (
+        200,
+        orjson.dumps({"data": shown[100:] if "after" in query else shown[:100], "has_more": "after" not in query}),
+    )
+    await harbour.sweep()
+    assert await harbour.listed() == [own]
+    assert len(harbour.listing.asked) == 2
+
+
 async def test_an_order_that_cannot_be_relied_on_ends_only_what_a_whole_list_lacks(harbour: Harbour) -> None:
     first, second = await harbour.own(1), await harbour.own(1, age_seconds=2 * HOUR)
     harbour.listing.add(200, created_at=NOW - 100)
@@ -262,7 +277,11 @@ async def test_however_many_ask_there_is_one_sweep(harbour: Harbour) -> None:
     assert len(harbour.tasks) == 2
     harbour.listing.released.set()
     await harbour.tasks.drain(10)
-    harbour.now += 14.9
+    harbour.now += 0.9
+    here.start()
+    there.start()
+    assert len(harbour.tasks) == 0
+    harbour.now += 14
     here.start()
     there.start()
     await harbour.tasks.drain(10)
