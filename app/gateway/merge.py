@@ -162,8 +162,6 @@ class _Merge:
         found: list[_Item] = []
         while len(found) < count and (item := await self._next()) is not None:
             found.append(item)
-        for source in self._sources:
-            self._drop_taken(source)
         return found
 
     async def _next(self) -> _Item | None:
