@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from tests.logs import captured_log
 
 BODY = {"name": "crate"}
 ONCE = {"Idempotency-Key": "once"}
+CREATE = head("POST", "/v1/containers", b"Content-Length: 16") + b'{"name":"crate"}'
 RETRY = {"x-stainless-retry-count": "1"}
 
 
@@ -124,6 +127,7 @@ async def test_an_sdk_whose_first_create_nobody_can_tell_the_end_of_waits_for_it
         quay.may_answer.set()
         answer = await post(gateway, RETRY)
         assert (answer.status_code, answer.json()["id"]) == (200, quay.made[0]["id"])
+        assert answer.json()["expires_at"] == quay.made[0]["last_active_at"] + 20 * 60
     assert len(quay.made) == 1
 
 
@@ -230,25 +234,89 @@ async def test_a_container_that_was_only_listed_may_have_been_lost(tmp_path: Pat
 
 async def test_who_goes_on_has_got_the_answer(tmp_path: Path) -> None:
     """Another request on the same connection: however soon it ends then, nothing was lost."""
-    async with fronting(tmp_path, Quay()) as (gateway, _):
+    quay = Quay()
+    async with fronting(tmp_path, quay) as (gateway, _):
         async with raw_connection(gateway.port) as client:
-            await client.send(head("POST", "/v1/containers", b"Content-Length: 16") + b'{"name":"crate"}')
+            await client.send(CREATE)
             await client.answer()
             await client.send(head("GET", "/v1/containers"))
             await client.answer()
         await gateway.client.get("/v1/containers")
-        assert [one["lost"] for one in creations(tmp_path)] == [0]
+        assert (await post(gateway, RETRY)).json()["id"] == quay.made[1]["id"]
 
 
 async def test_an_end_long_after_the_answer_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.api.protocol.DOUBT_SECONDS", 0.1)
-    async with fronting(tmp_path, Quay()) as (gateway, _):
+    quay = Quay()
+    async with fronting(tmp_path, quay) as (gateway, _):
         async with raw_connection(gateway.port) as client:
-            await client.send(head("POST", "/v1/containers", b"Content-Length: 16") + b'{"name":"crate"}')
+            await client.send(CREATE)
             await client.answer()
             await asyncio.sleep(0.2)
         await gateway.client.get("/v1/containers")
-        assert [one["lost"] for one in creations(tmp_path)] == [0]
+        assert (await post(gateway, RETRY)).json()["id"] == quay.made[1]["id"]
+
+
+async def test_an_answer_of_500_is_not_looked_for(tmp_path: Path) -> None:
+    """Whether it arrived or not: the retry makes another at once."""
+    quay = Quay()
+    quay.instead.append(answering(500))
+    async with fronting(tmp_path, quay) as (gateway, _):
+        async with raw_connection(gateway.port) as client:
+            await client.send(CREATE)
+            assert (await client.answer()).status == 500
+        await gateway.client.get("/v1/containers")
+        assert (await post(gateway, RETRY)).json()["id"] == quay.made[1]["id"]
+
+
+async def test_a_client_that_leaves_while_the_intent_is_written_is_not_forgotten(tmp_path: Path) -> None:
+    quay = Quay()
+    async with fronting(tmp_path, quay) as (gateway, _):
+        async with raw_connection(gateway.port) as client:
+            with closing(sqlite3.connect(tmp_path / "data" / "quaymaster.db")) as busy:
+                busy.execute("BEGIN IMMEDIATE")
+                await client.send(CREATE)
+                await gateway.client.get("/v1/containers")
+                client.leave()
+                await gateway.client.get("/v1/containers")
+                assert quay.made == []
+                busy.rollback()
+        assert (await until(lambda: creations(tmp_path)))[0]["owner"] == "master"
+        assert (await post(gateway, RETRY)).json()["id"] == quay.made[0]["id"]
+    assert len(quay.made) == 1
+
+
+async def test_a_retry_waits_until_the_loss_is_written_down(tmp_path: Path) -> None:
+    quay = Quay()
+    async with fronting(tmp_path, quay) as (gateway, _):
+        query(tmp_path, "CREATE TRIGGER no BEFORE UPDATE OF lost ON creations BEGIN SELECT no_such_function(); END")
+        async with raw_connection(gateway.port) as client:
+            await client.send(CREATE)
+            await client.answer()
+        asking = asyncio.create_task(post(gateway, RETRY))
+        await asyncio.sleep(0.3)
+        assert not asking.done()
+        query(tmp_path, "DROP TRIGGER no")
+        assert (await asking).json()["id"] == quay.made[0]["id"]
+    assert len(quay.made) == 1
+
+
+async def test_a_retry_whose_client_leaves_waits_no_longer(tmp_path: Path) -> None:
+    """And the next retry finds what it waited for."""
+    quay = Quay()
+    quay.may_answer.clear()
+    with captured_log() as log:
+        async with fronting(tmp_path, quay) as (gateway, _):
+            for headers in ({}, RETRY):
+                with pytest.raises(httpx.ReadTimeout):
+                    await gateway.client.post("/v1/containers", json=BODY, headers=headers, timeout=0.5)
+            (line,) = await until(lambda: log.events("request"))
+            assert (line["outcome"], line["status"], line["attempts"]) == ("client_gone", None, 0)
+            asking = asyncio.create_task(post(gateway, RETRY))
+            await until(lambda: not creations(tmp_path)[0]["lost"])
+            quay.may_answer.set()
+            assert (await asking).json()["id"] == quay.made[0]["id"]
+    assert len(quay.made) == 1
 
 
 async def test_identical_creates_at_once_make_as_many(tmp_path: Path) -> None:
