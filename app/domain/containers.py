@@ -16,6 +16,11 @@ import orjson
 MAX_DOCUMENT_BYTES: Final = 64 * 1024
 """An upstream's description of a container that is larger is kept in its main features only."""
 
+MAX_UNIX_SECONDS: Final = 2**34
+"""The year 2514."""
+MAX_MINUTES: Final = 2**31
+"""Four thousand years: no time that is kept is out of a datetime's reach when it is added."""
+
 _FEATURES: Final = ("id", "object", "name", "created_at", "status", "last_active_at", "expires_after", "memory_limit")
 _MAX_TEXT: Final = 256
 
@@ -89,7 +94,7 @@ class Sighting:
             status=kept_text(said.get("status")) or "",
             created_at=created_at or seen_at.replace(microsecond=0),
             last_active_at=_time(said.get("last_active_at")),
-            expires_after_minutes=minutes if type(minutes) is int and 0 <= minutes < 2**31 else None,
+            expires_after_minutes=minutes if type(minutes) is int and 0 <= minutes < MAX_MINUTES else None,
             memory_limit=kept_text(said.get("memory_limit")),
             document=_document(said),
         )
@@ -200,12 +205,10 @@ class Creation:
 
 
 def _time(said: object) -> datetime | None:
-    if type(said) not in (int, float):
+    """Unix seconds as a time; None for what is none, or too far off to reckon with."""
+    if not isinstance(said, int | float) or isinstance(said, bool) or not 0 <= said < MAX_UNIX_SECONDS:
         return None
-    try:
-        return datetime.fromtimestamp(said, UTC)  # type: ignore[arg-type]
-    except (ValueError, OverflowError, OSError):
-        return None
+    return datetime.fromtimestamp(said, UTC)
 
 
 def kept_text(said: object) -> str | None:

@@ -122,7 +122,7 @@ def referenced(said: Any) -> tuple[list[str], list[str]]:
             left += value.items()
         elif isinstance(value, list):
             left += ((key, item) for item in value)
-        elif not isinstance(value, str) or not value:
+        elif not isinstance(value, str) or not (value := value.strip()):
             continue
         elif key in _CONTAINER_KEYS or (key not in _NAMES and _container_id(value)):
             containers[value] = None

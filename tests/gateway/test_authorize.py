@@ -180,6 +180,7 @@ async def test_what_a_body_names_is_checked_like_a_path(registry: Registry) -> N
         ({"note": OURS, "deep": [[{"k": OUR_FILE}]]}, [OURS], [OUR_FILE]),
         ({"file_ids": ["file-1", OUR_FILE, OUR_FILE]}, [], [OUR_FILE]),
         ({"container": "", "file_id": None, "n": 1}, [], []),
+        ({"container": f" {OURS}\n", "file_id": f"{OUR_FILE} "}, [OURS], [OUR_FILE]),
         ("cntr_short", [], []),
     ],
 )
