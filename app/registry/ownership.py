@@ -78,10 +78,12 @@ class Ownerships:
             return None
         before = self._changes
         found = await self._store.ownership(container_id)
+        if before != self._changes:
+            return found
         if found is None:
             self._unknown[container_id] = self._clock() + self._unknown_seconds
             self._trim(self._unknown)
-        elif before == self._changes:
+        else:
             self.remember(found)
         return found
 

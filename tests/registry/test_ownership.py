@@ -268,6 +268,17 @@ async def test_a_reading_under_way_when_a_change_arrives_is_not_remembered(
     assert known is None or known.owner == "team:air"
 
 
+async def test_what_is_registered_while_it_is_read_is_not_remembered_as_unknown(replica: Replica) -> None:
+    replica.store.released.clear()
+    reading = asyncio.create_task(replica.ownerships.any(UNKNOWN))
+    await replica.store.made.wait()
+    await replica.store.adopt(container(container_id=UNKNOWN, owner="team:air"))
+    replica.ownerships.forget(UNKNOWN)
+    replica.store.released.set()
+    assert await reading is None
+    assert await replica.owner(UNKNOWN) == "team:air"
+
+
 async def test_a_deletion_while_it_is_read_is_not_undone(replica: Replica) -> None:
     replica.store.released.clear()
     reading = asyncio.create_task(replica.ownerships.any(OURS))
