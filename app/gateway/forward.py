@@ -25,7 +25,6 @@ FORWARDED_HEADERS: Final = frozenset(
     {
         b"accept",
         b"content-type",
-        b"idempotency-key",
         b"if-match",
         b"if-modified-since",
         b"if-none-match",
@@ -39,7 +38,10 @@ FORWARDED_HEADERS: Final = frozenset(
         b"x-client-request-id",
     }
 )
-"""The only request headers that go upstream. Credentials, cookies, OpenAI-Organization and hop-by-hop ones do not."""
+"""The only request headers that go upstream. Credentials, cookies, OpenAI-Organization and hop-by-hop ones do not.
+
+Nor does Idempotency-Key, which the gateway answers for: upstream, two owners' equal keys would be one.
+"""
 
 _IDENTITY: Final = (b"accept-encoding", b"identity")
 

@@ -65,6 +65,7 @@ async def test_a_create_goes_up_as_it_came(tmp_path: Path) -> None:
 async def test_only_allowed_request_headers_go_up(tmp_path: Path) -> None:
     sent = {
         "Cookie": "session=1",
+        "Idempotency-Key": "of-one-owner",
         "OpenAI-Organization": "org-of-the-client",
         "OpenAI-Project": "proj-of-the-client",
         "X-Forwarded-For": "1.2.3.4",
