@@ -8,6 +8,7 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from app.routing.health import CircuitState
 from app.telemetry.metrics import Metrics
 
 PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
@@ -36,6 +37,7 @@ def ended(metrics: Metrics, **changes: Any) -> None:
 
 def exercised() -> Metrics:
     metrics = Metrics("1.2.3", log_lines_dropped=lambda: 7)
+    metrics.watch_deployments(lambda: {"openai-main": "half_open"})
     ended(metrics)
     ended(metrics, status=404, error_code="upstream")
     ended(metrics, status=None, client_gone=True, bytes_in=5)
@@ -72,6 +74,14 @@ def test_durations_bytes_and_departures() -> None:
     assert sample(metrics, "quaymaster_hook_failures_total", hook="Plugin.request") == 1
     assert sample(metrics, "quaymaster_log_lines_dropped_total") == 7
     assert sample(metrics, "quaymaster_requests_in_flight") == 3
+
+
+def test_each_deployment_is_in_one_state() -> None:
+    states = {
+        state: sample(exercised(), "quaymaster_deployment_state", deployment="openai-main", state=state)
+        for state in (str(state) for state in CircuitState)
+    }
+    assert states == {"closed": 0, "open": 0, "half_open": 1}
 
 
 def test_two_applications_count_for_themselves() -> None:
