@@ -44,10 +44,19 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
-    """One way to spell a request. `default_base` is None where every user has a base URL of their own."""
+    """One way to spell a request. `default_base` is None where every user has a base URL of their own.
+
+    `domains` are those under which the provider itself answers; `default_path` is where the API stands on its hosts.
+    """
 
     default_base: str | None = None
     api_key_header: bytes = b"authorization"
+    domains: tuple[str, ...] = ()
+    default_path: str = ""
+
+    def owns(self, hostname: str) -> bool:
+        """Whether this host is the provider's own, and no gateway or imitation of it."""
+        return hostname.lower().endswith(self.domains) if self.domains else False
 
     def headers(self, credential: Credential) -> list[Header]:
         """The headers that carry a credential, names in lower case."""
@@ -68,8 +77,10 @@ class Dialect:
         return f"api-version={quote(api_version, safe='')}" if api_version else ""
 
 
-OPENAI: Final = Dialect(default_base="https://api.openai.com/v1")
-AZURE: Final = Dialect(api_key_header=b"api-key")
+OPENAI: Final = Dialect(default_base="https://api.openai.com/v1", domains=(".openai.com",), default_path="/v1")
+AZURE: Final = Dialect(
+    api_key_header=b"api-key", domains=(".azure.com", ".azure.us", ".azure.cn"), default_path="/openai/v1"
+)
 COMPATIBLE: Final = Dialect()
 """Any host that speaks OpenAI's API with a bearer key: OCI, the embedded provider, your own."""
 

@@ -1,0 +1,305 @@
+"""The nine operations as values: what to send, and how to read the answer. No I/O.
+
+A `Call` says what the caller asked for; `outgoing` makes of it the request to send, for one client's settings.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Generic, TypeVar
+from urllib.parse import quote, urlencode
+from uuid import uuid4
+
+from pydantic import ValidationError
+
+from quaymaster import operations
+from quaymaster.errors import APIResponseValidationError, InvalidArgumentError
+from quaymaster.operations import Operation, Payload
+from quaymaster.options import PROVIDER_HEADER, RequestOptions, Settings
+from quaymaster.pages import AsyncContainerFilePage, AsyncContainerPage, ContainerFilePage, ContainerPage
+from quaymaster.types import (
+    ApiObject,
+    Container,
+    ContainerDeleted,
+    ContainerFile,
+    ContainerFileDeleted,
+    OnProgress,
+)
+from quaymaster.uploads import FileTypes, Upload, upload_of
+from quaymaster.version import VERSION
+
+T = TypeVar("T")
+ObjectT = TypeVar("ObjectT", bound=ApiObject)
+ContainersT = TypeVar("ContainersT", ContainerPage, AsyncContainerPage)
+FilesT = TypeVar("FilesT", ContainerFilePage, AsyncContainerFilePage)
+
+IDEMPOTENCY_KEY: Final = "idempotency-key"
+RETRY_COUNT: Final = "x-stainless-retry-count"
+"""How often a request was sent before: the name is that of OpenAI's SDKs, so that servers understand it."""
+MAX_SHOWN_BYTES: Final = 64 * 1024
+"""How much of an answer that cannot be understood is kept to be shown."""
+_PROVIDER_FIELD: Final = "custom_llm_provider"
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[T]):
+    """An operation with its arguments. `parse` makes an answer of a body."""
+
+    operation: Operation
+    path: str
+    parse: Callable[[bytes], T]
+    query: Mapping[str, object] = field(default_factory=dict)
+    body: Mapping[str, object] | None = field(default=None, repr=False)
+    upload: Upload | None = field(default=None, repr=False)
+    provider: str | None = None
+    """A provider named in `extra_body`: it travels as a header, whatever the operation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A request, ready to send. `upload` is the body where it is not None."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(repr=False)
+    content: bytes | None = field(repr=False)
+    upload: Upload | None
+
+    def attempt(self, number: int) -> dict[str, str]:
+        """The headers of the attempt of this number, from 0."""
+        return {**self.headers, RETRY_COUNT: str(number)}
+
+
+def create_container(
+    name: str,
+    *,
+    expires_after: Mapping[str, Any] | ApiObject | None = None,
+    file_ids: Sequence[str] | None = None,
+    memory_limit: str | None = None,
+    network_policy: Mapping[str, Any] | ApiObject | None = None,
+    skills: Sequence[Mapping[str, Any]] | None = None,
+    extra_body: Mapping[str, object] | None = None,
+) -> Call[Container]:
+    """Create a container."""
+    extra, provider = _split(extra_body)
+    body = {
+        "name": name,
+        "expires_after": _plain(expires_after),
+        "file_ids": None if file_ids is None else list(file_ids),
+        "memory_limit": memory_limit,
+        "network_policy": _plain(network_policy),
+        "skills": None if skills is None else [dict(skill) for skill in skills],
+    }
+    return Call(
+        operations.CONTAINERS_CREATE,
+        _path(operations.CONTAINERS_CREATE),
+        _reader(Container),
+        body=_given(body) | extra,
+        provider=provider,
+    )
+
+
+def list_containers(
+    page: type[ContainersT],
+    *,
+    after: str | None = None,
+    limit: int | None = None,
+    order: str | None = None,
+    name: str | None = None,
+    extra_body: Mapping[str, object] | None = None,
+) -> Call[ContainersT]:
+    """One page of containers."""
+    return Call(
+        operations.CONTAINERS_LIST,
+        _path(operations.CONTAINERS_LIST),
+        _reader(page),
+        _given({"after": after, "limit": limit, "order": order, "name": name}),
+        provider=_split(extra_body)[1],
+    )
+
+
+def retrieve_container(container_id: str, *, extra_body: Mapping[str, object] | None = None) -> Call[Container]:
+    """One container."""
+    return _bare(operations.CONTAINERS_RETRIEVE, Container, extra_body, container_id)
+
+
+def delete_container(container_id: str, *, extra_body: Mapping[str, object] | None = None) -> Call[ContainerDeleted]:
+    """Delete a container."""
+    return _bare(operations.CONTAINERS_DELETE, ContainerDeleted, extra_body, container_id)
+
+
+def create_container_file(
+    container_id: str,
+    *,
+    file: FileTypes | None = None,
+    file_id: str | None = None,
+    on_progress: OnProgress | None = None,
+    extra_body: Mapping[str, object] | None = None,
+) -> Call[ContainerFile]:
+    """Upload a file, or copy one that the provider has."""
+    extra, provider = _split(extra_body)
+    body = _given({"file_id": file_id}) | extra
+    if file is None and not body:
+        raise InvalidArgumentError("Give file, which is uploaded, or file_id, which is copied.")
+    return Call(
+        operations.FILES_CREATE,
+        _path(operations.FILES_CREATE, container_id),
+        _reader(ContainerFile),
+        body=body if file is None else None,
+        upload=None if file is None else upload_of(file, body, on_progress),
+        provider=provider,
+    )
+
+
+def list_container_files(
+    page: type[FilesT],
+    container_id: str,
+    *,
+    after: str | None = None,
+    limit: int | None = None,
+    order: str | None = None,
+    extra_body: Mapping[str, object] | None = None,
+) -> Call[FilesT]:
+    """One page of a container's files."""
+    return Call(
+        operations.FILES_LIST,
+        _path(operations.FILES_LIST, container_id),
+        _reader(page),
+        _given({"after": after, "limit": limit, "order": order}),
+        provider=_split(extra_body)[1],
+    )
+
+
+def retrieve_container_file(
+    container_id: str, file_id: str, *, extra_body: Mapping[str, object] | None = None
+) -> Call[ContainerFile]:
+    """What is known of one file."""
+    return _bare(operations.FILES_RETRIEVE, ContainerFile, extra_body, container_id, file_id)
+
+
+def delete_container_file(
+    container_id: str, file_id: str, *, extra_body: Mapping[str, object] | None = None
+) -> Call[ContainerFileDeleted]:
+    """Delete a file."""
+    return _bare(operations.FILES_DELETE, ContainerFileDeleted, extra_body, container_id, file_id)
+
+
+def retrieve_container_file_content(
+    container_id: str, file_id: str, *, extra_body: Mapping[str, object] | None = None
+) -> Call[bytes]:
+    """A file's bytes."""
+    operation = operations.FILES_CONTENT
+    return Call(operation, _path(operation, container_id, file_id), bytes, provider=_split(extra_body)[1])
+
+
+def outgoing(call: Call[Any], settings: Settings, options: RequestOptions) -> Outgoing:
+    """The request for a call. Raises InvalidArgumentError for headers that cannot be sent."""
+    destination = settings.destination
+    content, media_type = _content(call)
+    headers = {
+        "accept": "*/*" if call.operation.response is Payload.CONTENT else "application/json",
+        "user-agent": f"quaymaster/{VERSION}",
+        **_lowered(dict(destination.headers)),
+    }
+    if call.operation.response is Payload.CONTENT:
+        headers["accept-encoding"] = "identity"
+    if media_type:
+        headers["content-type"] = media_type
+    if call.upload is not None and call.upload.length is not None:
+        headers["content-length"] = str(call.upload.length)
+    if not call.operation.idempotent:
+        headers[IDEMPOTENCY_KEY] = str(uuid4())
+    provider = call.provider if destination.tells_provider and call.provider else destination.header_provider
+    if provider:
+        headers[PROVIDER_HEADER] = provider
+    headers |= _lowered(settings.headers) | _lowered(options.extra_headers or {})
+    query = {**dict(destination.query), **settings.query, **call.query, **(options.extra_query or {})}
+    url = destination.base_url + call.path
+    if pairs := _pairs(query):
+        url += "?" + urlencode(pairs, quote_via=quote)
+    return Outgoing(call.operation.method, url, headers, content, call.upload)
+
+
+def _bare(
+    operation: Operation, model: type[ObjectT], extra_body: Mapping[str, object] | None, *ids: str
+) -> Call[ObjectT]:
+    """A call that sends nothing but its path."""
+    return Call(operation, _path(operation, *ids), _reader(model), provider=_split(extra_body)[1])
+
+
+def _path(operation: Operation, container_id: str | None = None, file_id: str | None = None) -> str:
+    """An operation's path with each id as one segment, whatever is in it."""
+    path = operation.path
+    for name, value in (("container_id", container_id), ("file_id", file_id)):
+        placeholder = f"{{{name}}}"
+        if placeholder not in path:
+            continue
+        if not isinstance(value, str) or not value:
+            raise InvalidArgumentError(f"{name} must be a text that is not empty, and is {value!r}.")
+        segment = value.replace(".", "%2E") if value in {".", ".."} else quote(value, safe="")
+        path = path.replace(placeholder, segment)
+    return path
+
+
+def _reader(model: type[ObjectT]) -> Callable[[bytes], ObjectT]:
+    def read(body: bytes) -> ObjectT:
+        try:
+            return model.model_validate_json(body)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(str(part) for part in first["loc"])
+            text = body[:MAX_SHOWN_BYTES].decode("utf-8", "replace")
+            raise APIResponseValidationError(
+                f"The answer is no {model.__name__}: {where + ': ' if where else ''}{first['msg']}", body=text
+            ) from None
+
+    return read
+
+
+def _content(call: Call[Any]) -> tuple[bytes | None, str | None]:
+    """The body as bytes, if it is no upload, and its media type."""
+    if call.upload is not None:
+        return None, call.upload.media_type
+    if call.body is None:
+        return None, None
+    try:
+        text = json.dumps(call.body, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        return text.encode(), "application/json"
+    except (TypeError, ValueError) as error:
+        raise InvalidArgumentError(f"The body cannot be written as JSON: {error}") from None
+
+
+def _split(extra_body: Mapping[str, object] | None) -> tuple[dict[str, object], str | None]:
+    """Additional fields of a body, and the provider that they name."""
+    fields = dict(extra_body or {})
+    provider = fields.pop(_PROVIDER_FIELD, None)
+    return fields, str(provider) if provider else None
+
+
+def _given(fields: Mapping[str, object]) -> dict[str, object]:
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _plain(value: Mapping[str, Any] | ApiObject | None) -> object:
+    return value.model_dump(exclude_none=True) if isinstance(value, ApiObject) else value
+
+
+def _lowered(headers: Mapping[str, str]) -> dict[str, str]:
+    """Headers by lower-case name. Raises InvalidArgumentError, which does not show the value."""
+    lowered = {}
+    for name, value in headers.items():
+        if not isinstance(value, str) or not value.isascii() or not (value + name).replace("\t", " ").isprintable():
+            raise InvalidArgumentError(f"The header {name!r} must be one line of ASCII text.")
+        lowered[name.lower()] = value.strip()
+    return lowered
+
+
+def _pairs(query: Mapping[str, object]) -> list[tuple[str, str]]:
+    return [
+        (name, str(one).lower() if isinstance(one, bool) else str(one))
+        for name, value in query.items()
+        for one in (value if isinstance(value, (list, tuple)) else (value,))
+        if one is not None
+    ]

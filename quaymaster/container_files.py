@@ -1,0 +1,452 @@
+"""The operations on a container's files as functions, each with an asynchronous twin: `a` + its name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from typing import TYPE_CHECKING
+
+from quaymaster.options import Order
+from quaymaster.pages import AsyncContainerFilePage, ContainerFilePage
+from quaymaster.shared import async_containers, containers
+from quaymaster.signatures import public, twin_of
+from quaymaster.transport import AsyncContentStream, ContentStream
+from quaymaster.types import ContainerFile, ContainerFileDeleted, OnProgress
+from quaymaster.uploads import FileTypes
+
+if TYPE_CHECKING:
+    import httpx
+
+
+@public
+def create_container_file(
+    container_id: str,
+    file: FileTypes | None = None,
+    *,
+    file_id: str | None = None,
+    on_progress: OnProgress | None = None,
+    custom_llm_provider: str | None = None,
+    api_key: str | None = None,
+    api_base: str | None = None,
+    api_version: str | None = None,
+    timeout: float | httpx.Timeout | None = None,
+    max_retries: int | None = None,
+    extra_headers: Mapping[str, str] | None = None,
+    extra_query: Mapping[str, object] | None = None,
+    extra_body: Mapping[str, object] | None = None,
+) -> ContainerFile:
+    """Put a file into a container: upload one, or copy one that the provider has.
+
+    Args:
+        container_id: the container's id ("cntr_…").
+        file: bytes, a path (str or Path), a file opened in binary mode, or a tuple (name, one of these) or
+            (name, one of these, media type). It is sent in pieces, and never held in memory.
+        file_id: instead of it, the id of a file that the provider has ("file-…").
+        on_progress: called with the bytes of the file sent so far, and those of all of it (None: not known).
+
+    Returns:
+        The ContainerFile: `id`, `path`, `filename`, `bytes` (its size; may be None), …
+
+    Raises OSError for a path that cannot be read. A file object that cannot be rewound is sent only once.
+    It is also called `upload_container_file`.
+
+    Example:
+        file = create_container_file("cntr_123", file="data.csv")
+        print(file.path)
+    """
+    to = containers(custom_llm_provider, api_key, api_base, api_version)
+    return to.files.create(
+        container_id,
+        file,
+        file_id=file_id,
+        on_progress=on_progress,
+        timeout=timeout,
+        max_retries=max_retries,
+        extra_headers=extra_headers,
+        extra_query=extra_query,
+        extra_body=extra_body,
+    )
+
+
+@twin_of(create_container_file)
+async def acreate_container_file(
+    container_id: str,
+    file: FileTypes | None = None,
+    *,
+    file_id: str | None = None,
+    on_progress: OnProgress | None = None,
+    custom_llm_provider: str | None = None,
+    api_key: str | None = None,
+    api_base: str | None = None,
+    api_version: str | None = None,
+    timeout: float | httpx.Timeout | None = None,
+    max_retries: int | None = None,
+    extra_headers: Mapping[str, str] | None = None,
+    extra_query: Mapping[str, object] | None = None,
+    extra_body: Mapping[str, object] | None = None,
+) -> ContainerFile:
+    """Put a file into a container: await it."""
+    to = async_containers(custom_llm_provider, api_key, api_base, api_version)
+    return await to.files.create(
+        container_id,
+        file,
+        file_id=file_id,
+        on_progress=on_progress,
+        timeout=timeout,
+        max_retries=max_retries,
+        extra_headers=extra_headers,
+        extra_query=extra_query,
+        extra_body=extra_body,
+    )
+
+
+@public
+def list_container_files(
+    container_id: str,
+    after: str | None = None,
+    limit: int | None = None,
+    order: Order | None = None,
+    *,
+    custom_llm_provider: str | None = None,
+    api_key: str | None = None,
+    api_base: str | None = None,
+    api_version: str | None = None,
+    timeout: float | httpx.Timeout | None = None,
+    max_retries: int | None = None,
+    extra_headers: Mapping[str, str] | None = None,
+    extra_query: Mapping[str, object] | None = None,
+    extra_body: Mapping[str, object] | None = None,
+) -> ContainerFilePage:
+    """List the files of a container, a page at a time.
+
+    Args:
+        container_id: the container's id ("cntr_…").
+        after: the id of the last file of the page before; begin after it.
+        limit: how many at most, 1 to 100. Default: 20.
+        order: "asc" or "desc", by the time of creation. Default: "desc", newest first.
+
+    Returns:
+        A page: `data`, `first_id`, `last_id`, `has_more`. `auto_paging()` iterates over it and all pages after it.
+
+    Example:
+        for file in list_container_files("cntr_123").auto_paging():
+            print(file.filename, file.bytes)
+    """
+    to = containers(custom_llm_provider, api_key, api_base, api_version)
+    return to.files.list(
+        container_id,
+        after,
+        limit,
+        order,
+        timeout=timeout,
+        max_retries=max_retries,
+        extra_headers=extra_headers,
+        extra_query=extra_query,
+        extra_body=extra_body,
+    )
+
+
+@twin_of(list_container_files)
+async def alist_container_files(
+    container_id: str,
+    after: str | None = None,
+    limit: int | None = None,
+    order: Order | None = None,
+    *,
+    custom_llm_provider: str | None = None,
+    api_key: str | None = None,
+    api_base: str | None = None,
+    api_version: str | None = None,
+    timeout: float | httpx.Timeout | None = None,
+    max_retries: int | None = None,
+    extra_headers: Mapping[str, str] | None = None,
+    extra_query: Mapping[str, object] | None = None,
+    extra_body: Mapping[str, object] | None = None,
+) -> AsyncContainerFilePage:
+    """List files: await the page; then `async for file in page.auto_paging()`."""
+    to = async_containers(custom_llm_provider, api_key, api_base, api_version)
+    return await to.files.list(
+        container_id,
+        after,
+        limit,
+        order,
+        timeout=timeout,
+        max_retries=max_retries,
+        extra_headers=extra_headers,
+        extra_query=extra_query,
+        extra_body=extra_body,
+    )
+
+
+@public
+def retrieve_container_file(
+    container_id: str,
+    file_id: str,
+    *,
+    custom_llm_provider: str | None = None,
+    api_key: str | None = None,
+    api_base: str | None = None,
+    api_version: str | None = None,
+    timeout: float | httpx.Timeout | None = None,
+    max_retries: int | None = None,
+    extra_headers: Mapping[str, str] | None = None,
+    extra_query: Mapping[str, object] | None = None,
+    extra_body: Mapping[str, object] | None = None,
+) -> ContainerFile:
+    """Retrieve what is known of a file; its content is `retrieve_container_file_content`'s.
+
+    Args:
+        container_id: the container's id ("cntr_…").
+        file_id: the file's id ("cfile_…").
+
+    Returns:
+        The ContainerFile: `filename`, `path`, `bytes` (its size; may be None), `created_at` (unix seconds), `source`.
+
+    Example:
+        print(retrieve_container_file("cntr_123", "cfile_456").filename)
+    """
+    to = containers(custom_llm_provider, api_key, api_base, api_version)
+    return to.files.retrieve(
+        file_id,
+        container_id=container_id,
+        timeout=timeout,
+        max_retries=max_retries,
+        extra_headers=extra_headers,
+        extra_query=extra_query,
+        extra_body=extra_body,
+    )
+
+
+@twin_of(retrieve_container_file)
+async def aretrieve_container_file(
+    container_id: str,
+    file_id: str,
+    *,
+    custom_llm_provider: str | None = None,
+    api_key: str | None = None,
+    api_base: str | None = None,
+    api_version: str | None = None,
+    timeout: float | httpx.Timeout | None = None,
+    max_retries: int | None = None,
+    extra_headers: Mapping[str, str] | None = None,
+    extra_query: Mapping[str, object] | None = None,
+    extra_body: Mapping[str, object] | None = None,
+) -> ContainerFile:
+    """Retrieve what is known of a file: await it."""
+    to = async_containers(custom_llm_provider, api_key, api_base, api_version)
+    return await to.files.retrieve(
+        file_id,
+        container_id=container_id,
+        timeout=timeout,
+        max_retries=max_retries,
+        extra_headers=extra_headers,
+        extra_query=extra_query,
+        extra_body=extra_body,
+    )
+
+
+@public
+def retrieve_container_file_content(
+    container_id: str,
+    file_id: str,
+    *,
+    custom_llm_provider: str | None = None,
+    api_key: str | None = None,
+    api_base: str | None = None,
+    api_version: str | None = None,
+    timeout: float | httpx.Timeout | None = None,
+    max_retries: int | None = None,
+    extra_headers: Mapping[str, str] | None = None,
+    extra_query: Mapping[str, object] | None = None,
+    extra_body: Mapping[str, object] | None = None,
+) -> bytes:
+    """The content of a file, whole and in memory. For large ones there is `stream_container_file_content`.
+
+    Args:
+        container_id: the container's id ("cntr_…").
+        file_id: the file's id ("cfile_…").
+
+    Returns:
+        Its bytes.
+
+    Example:
+        Path("chart.png").write_bytes(retrieve_container_file_content("cntr_123", "cfile_456"))
+    """
+    to = containers(custom_llm_provider, api_key, api_base, api_version)
+    return to.files.content(
+        file_id,
+        container_id=container_id,
+        timeout=timeout,
+        max_retries=max_retries,
+        extra_headers=extra_headers,
+        extra_query=extra_query,
+        extra_body=extra_body,
+    )
+
+
+@twin_of(retrieve_container_file_content)
+async def aretrieve_container_file_content(
+    container_id: str,
+    file_id: str,
+    *,
+    custom_llm_provider: str | None = None,
+    api_key: str | None = None,
+    api_base: str | None = None,
+    api_version: str | None = None,
+    timeout: float | httpx.Timeout | None = None,
+    max_retries: int | None = None,
+    extra_headers: Mapping[str, str] | None = None,
+    extra_query: Mapping[str, object] | None = None,
+    extra_body: Mapping[str, object] | None = None,
+) -> bytes:
+    """The content of a file: await it."""
+    to = async_containers(custom_llm_provider, api_key, api_base, api_version)
+    return await to.files.content(
+        file_id,
+        container_id=container_id,
+        timeout=timeout,
+        max_retries=max_retries,
+        extra_headers=extra_headers,
+        extra_query=extra_query,
+        extra_body=extra_body,
+    )
+
+
+@public
+def delete_container_file(
+    container_id: str,
+    file_id: str,
+    *,
+    custom_llm_provider: str | None = None,
+    api_key: str | None = None,
+    api_base: str | None = None,
+    api_version: str | None = None,
+    timeout: float | httpx.Timeout | None = None,
+    max_retries: int | None = None,
+    extra_headers: Mapping[str, str] | None = None,
+    extra_query: Mapping[str, object] | None = None,
+    extra_body: Mapping[str, object] | None = None,
+) -> ContainerFileDeleted:
+    """Delete a file from a container.
+
+    Args:
+        container_id: the container's id ("cntr_…").
+        file_id: the file's id ("cfile_…").
+
+    Returns:
+        `id` and `deleted`, which is True.
+
+    Example:
+        assert delete_container_file("cntr_123", "cfile_456").deleted
+    """
+    to = containers(custom_llm_provider, api_key, api_base, api_version)
+    return to.files.delete(
+        file_id,
+        container_id=container_id,
+        timeout=timeout,
+        max_retries=max_retries,
+        extra_headers=extra_headers,
+        extra_query=extra_query,
+        extra_body=extra_body,
+    )
+
+
+@twin_of(delete_container_file)
+async def adelete_container_file(
+    container_id: str,
+    file_id: str,
+    *,
+    custom_llm_provider: str | None = None,
+    api_key: str | None = None,
+    api_base: str | None = None,
+    api_version: str | None = None,
+    timeout: float | httpx.Timeout | None = None,
+    max_retries: int | None = None,
+    extra_headers: Mapping[str, str] | None = None,
+    extra_query: Mapping[str, object] | None = None,
+    extra_body: Mapping[str, object] | None = None,
+) -> ContainerFileDeleted:
+    """Delete a file: await it."""
+    to = async_containers(custom_llm_provider, api_key, api_base, api_version)
+    return await to.files.delete(
+        file_id,
+        container_id=container_id,
+        timeout=timeout,
+        max_retries=max_retries,
+        extra_headers=extra_headers,
+        extra_query=extra_query,
+        extra_body=extra_body,
+    )
+
+
+@public
+def stream_container_file_content(
+    container_id: str,
+    file_id: str,
+    *,
+    custom_llm_provider: str | None = None,
+    api_key: str | None = None,
+    api_base: str | None = None,
+    api_version: str | None = None,
+    timeout: float | httpx.Timeout | None = None,
+    max_retries: int | None = None,
+    extra_headers: Mapping[str, str] | None = None,
+    extra_query: Mapping[str, object] | None = None,
+    extra_body: Mapping[str, object] | None = None,
+) -> AbstractContextManager[ContentStream]:
+    """The content of a file as it comes, in little memory. The request is sent when the `with` block is entered.
+
+    Args:
+        container_id: the container's id ("cntr_…").
+        file_id: the file's id ("cfile_…").
+
+    Returns:
+        A context manager. It gives `iter_bytes()`, `total_bytes` (None: not known), `headers` and `status_code`.
+
+    Example:
+        with stream_container_file_content("cntr_123", "cfile_456") as content:
+            for piece in content.iter_bytes():
+                sink.write(piece)
+    """
+    to = containers(custom_llm_provider, api_key, api_base, api_version)
+    return to.files.stream(
+        file_id,
+        container_id=container_id,
+        timeout=timeout,
+        max_retries=max_retries,
+        extra_headers=extra_headers,
+        extra_query=extra_query,
+        extra_body=extra_body,
+    )
+
+
+@twin_of(stream_container_file_content)
+def astream_container_file_content(
+    container_id: str,
+    file_id: str,
+    *,
+    custom_llm_provider: str | None = None,
+    api_key: str | None = None,
+    api_base: str | None = None,
+    api_version: str | None = None,
+    timeout: float | httpx.Timeout | None = None,
+    max_retries: int | None = None,
+    extra_headers: Mapping[str, str] | None = None,
+    extra_query: Mapping[str, object] | None = None,
+    extra_body: Mapping[str, object] | None = None,
+) -> AbstractAsyncContextManager[AsyncContentStream]:
+    """The content of a file as it comes: `async with … as content`, then `async for piece in content.aiter_bytes()`."""
+    to = async_containers(custom_llm_provider, api_key, api_base, api_version)
+    return to.files.stream(
+        file_id,
+        container_id=container_id,
+        timeout=timeout,
+        max_retries=max_retries,
+        extra_headers=extra_headers,
+        extra_query=extra_query,
+        extra_body=extra_body,
+    )
+
+
+upload_container_file = create_container_file
+aupload_container_file = acreate_container_file

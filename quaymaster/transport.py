@@ -1,0 +1,290 @@
+"""The only module that opens a socket: two drivers, one blocking and one asynchronous, over httpx.
+
+Each runs an attempt, asks whether there is to be another, and waits. Redirects are not followed, so that a key goes
+nowhere it was not sent to.
+
+Pools are opened by the first request, and one that nobody closes closes itself: the blocking one with its transport or
+with the process; the asynchronous ones, of which each event loop has its own, with their transport or their loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+import weakref
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
+from dataclasses import dataclass
+from typing import Final, TypeVar
+from weakref import WeakKeyDictionary
+
+import httpx
+
+from quaymaster import answers
+from quaymaster.calls import Call
+from quaymaster.errors import APIError, QuaymasterError
+from quaymaster.exchange import Exchange
+from quaymaster.options import RequestOptions, Settings
+
+T = TypeVar("T")
+
+LIMITS: Final = httpx.Limits(max_connections=1000, max_keepalive_connections=100, keepalive_expiry=30)
+
+
+class _Content:
+    """What a content's answer says before its body is read."""
+
+    def __init__(self, response: httpx.Response, exchange: Exchange) -> None:
+        self._response = response
+        self._exchange = exchange
+
+    @property
+    def status_code(self) -> int:
+        """200, or 206 where a range was asked for and is what comes."""
+        return self._response.status_code
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The answer's headers, names in lower case."""
+        return dict(self._response.headers.items())
+
+    @property
+    def total_bytes(self) -> int | None:
+        """How many bytes come; None where the server does not say."""
+        return answers.total_bytes(self._response.headers)
+
+
+class ContentStream(_Content):
+    """A file's content as it comes; it can be read once."""
+
+    def iter_bytes(self, chunk_size: int | None = None) -> Iterator[bytes]:
+        """The content, in pieces of `chunk_size` bytes, or as they come.
+
+        Raises APIConnectionError where it is cut off, and APITimeoutError where it stops.
+        """
+        with self._exchange.translated():
+            yield from self._response.iter_bytes(chunk_size)
+
+    def read(self) -> bytes:
+        """The whole content, in memory. Raises what `iter_bytes` raises."""
+        return b"".join(self.iter_bytes())
+
+
+class AsyncContentStream(_Content):
+    """A file's content as it comes; it can be read once."""
+
+    async def aiter_bytes(self, chunk_size: int | None = None) -> AsyncIterator[bytes]:
+        """The content, in pieces of `chunk_size` bytes, or as they come.
+
+        Raises APIConnectionError where it is cut off, and APITimeoutError where it stops.
+        """
+        with self._exchange.translated():
+            async for piece in self._response.aiter_bytes(chunk_size):
+                yield piece
+
+    async def aread(self) -> bytes:
+        """The whole content, in memory. Raises what `aiter_bytes` raises."""
+        return b"".join([piece async for piece in self.aiter_bytes()])
+
+
+class Transport:
+    """The blocking driver. Threads may share it; after a fork, the child opens a pool of its own.
+
+    A client that is given is used as it is, and never closed.
+    """
+
+    def __init__(self, http: httpx.Client | None = None) -> None:
+        self._given = http
+        self._pools: dict[int, httpx.Client] = {}
+        self._opening = threading.Lock()
+        self._closed = False
+
+    def send(self, call: Call[T], settings: Settings, options: RequestOptions) -> T:
+        """Make a call, again if need be, and read its answer. Raises APIError."""
+        exchange = Exchange(call, settings, options)
+        return exchange.parsed(call, self._answer(exchange, lambda response: _whole(response, exchange)))
+
+    @contextmanager
+    def stream(self, call: Call[bytes], settings: Settings, options: RequestOptions) -> Generator[ContentStream]:
+        """Make a call, again if need be, and leave its answer to be read. Raises APIError."""
+        exchange = Exchange(call, settings, options)
+        response = self._answer(exchange, lambda response: response)
+        try:
+            yield ContentStream(response, exchange)
+        finally:
+            response.close()
+
+    def close(self) -> None:
+        """Close the pool. Further calls raise QuaymasterError."""
+        self._closed = True
+        if http := self._pools.pop(os.getpid(), None):
+            http.close()
+
+    def _answer(self, exchange: Exchange, take: Callable[[httpx.Response], T]) -> T:
+        while True:
+            try:
+                return self._attempt(exchange, take)
+            except APIError as error:
+                wait_seconds = exchange.wait_seconds(error)
+                if wait_seconds is None:
+                    raise
+            time.sleep(wait_seconds)
+
+    def _attempt(self, exchange: Exchange, take: Callable[[httpx.Response], T]) -> T:
+        http = self._http()
+        with exchange.translated(), exchange.body() as body:
+            response = http.send(exchange.request(body), stream=True, auth=None, follow_redirects=False)
+            try:
+                if not answers.is_success(response.status_code):
+                    raise exchange.refusal(response, _beginning(response))
+                return take(response)
+            except BaseException:
+                response.close()
+                raise
+
+    def _http(self) -> httpx.Client:
+        if self._closed:
+            raise _closed()
+        if self._given is not None:
+            return self._given
+        process = os.getpid()
+        if (http := self._pools.get(process)) is None:
+            with self._opening:
+                if (http := self._pools.get(process)) is None:
+                    http = self._pools[process] = httpx.Client(limits=LIMITS)
+                    weakref.finalize(self, http.close)
+        return http
+
+
+class AsyncTransport:
+    """The asynchronous driver, for any number of event loops. A client that is given is used as it is, never closed."""
+
+    def __init__(self, http: httpx.AsyncClient | None = None) -> None:
+        self._given = http
+        self._pools: WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopPool] = WeakKeyDictionary()
+        self._closed = False
+
+    async def send(self, call: Call[T], settings: Settings, options: RequestOptions) -> T:
+        """Make a call, again if need be, and read its answer. Raises APIError."""
+        exchange = Exchange(call, settings, options)
+        return exchange.parsed(call, await self._answer(exchange, lambda response: _awhole(response, exchange)))
+
+    @asynccontextmanager
+    async def stream(
+        self, call: Call[bytes], settings: Settings, options: RequestOptions
+    ) -> AsyncGenerator[AsyncContentStream]:
+        """Make a call, again if need be, and leave its answer to be read. Raises APIError."""
+        exchange = Exchange(call, settings, options)
+        response = await self._answer(exchange, _unread)
+        try:
+            yield AsyncContentStream(response, exchange)
+        finally:
+            await response.aclose()
+
+    async def aclose(self) -> None:
+        """Close the pool of the running loop. Further calls raise QuaymasterError."""
+        self._closed = True
+        if pool := self._pools.pop(asyncio.get_running_loop(), None):
+            await pool.keeper.aclose()
+
+    async def _answer(self, exchange: Exchange, take: Callable[[httpx.Response], Awaitable[T]]) -> T:
+        while True:
+            try:
+                return await self._attempt(exchange, take)
+            except APIError as error:
+                wait_seconds = exchange.wait_seconds(error)
+                if wait_seconds is None:
+                    raise
+            await asyncio.sleep(wait_seconds)
+
+    async def _attempt(self, exchange: Exchange, take: Callable[[httpx.Response], Awaitable[T]]) -> T:
+        http = await self._http()
+        with exchange.translated(), exchange.body() as body:
+            response = await http.send(exchange.request(body), stream=True, auth=None, follow_redirects=False)
+            try:
+                if not answers.is_success(response.status_code):
+                    raise exchange.refusal(response, await _abeginning(response))
+                return await take(response)
+            except BaseException:
+                await response.aclose()
+                raise
+
+    async def _http(self) -> httpx.AsyncClient:
+        if self._closed:
+            raise _closed()
+        if self._given is not None:
+            return self._given
+        loop = asyncio.get_running_loop()
+        if (pool := self._pools.get(loop)) is None:
+            for other in [other for other in self._pools if other.is_closed()]:
+                del self._pools[other]
+            http = httpx.AsyncClient(limits=LIMITS)
+            pool = self._pools[loop] = _LoopPool(http, _keeping(http))
+            await anext(pool.keeper)
+        return pool.http
+
+
+@dataclass(frozen=True, slots=True)
+class _LoopPool:
+    """One event loop's pool. `keeper` closes it, and is closed by the loop's own end."""
+
+    http: httpx.AsyncClient
+    keeper: AsyncGenerator[None]
+
+
+async def _keeping(http: httpx.AsyncClient) -> AsyncGenerator[None]:
+    """A generator that closes a pool when it is closed, which event loops do to every generator before they end."""
+    try:
+        yield
+    finally:
+        await http.aclose()
+
+
+def _whole(response: httpx.Response, exchange: Exchange) -> bytes:
+    with closing(response):
+        body = bytearray()
+        for piece in response.iter_bytes():
+            body += piece
+            exchange.check_length(len(body), response)
+        return bytes(body)
+
+
+async def _awhole(response: httpx.Response, exchange: Exchange) -> bytes:
+    body = bytearray()
+    async for piece in response.aiter_bytes():
+        body += piece
+        exchange.check_length(len(body), response)
+    await response.aclose()
+    return bytes(body)
+
+
+async def _unread(response: httpx.Response) -> httpx.Response:
+    return response
+
+
+def _beginning(response: httpx.Response) -> bytes:
+    """As much of an error's body as comes, and as is worth reading."""
+    body = bytearray()
+    with suppress(httpx.HTTPError):
+        for piece in response.iter_bytes():
+            body += piece
+            if len(body) >= answers.MAX_ERROR_BODY_BYTES:
+                break
+    return bytes(body)
+
+
+async def _abeginning(response: httpx.Response) -> bytes:
+    """As much of an error's body as comes, and as is worth reading."""
+    body = bytearray()
+    with suppress(httpx.HTTPError):
+        async for piece in response.aiter_bytes():
+            body += piece
+            if len(body) >= answers.MAX_ERROR_BODY_BYTES:
+                break
+    return bytes(body)
+
+
+def _closed() -> QuaymasterError:
+    return QuaymasterError("This client is closed: make another.")
