@@ -8,91 +8,83 @@
 
 Each of the nine operations is a function, with an asynchronous twin: `a` + its name. `Quaymaster` and
 `AsyncQuaymaster` are clients with the same operations as methods. Errors: see `quaymaster.errors`.
-
-Names are loaded when they are first used, so that a program that needs one module does not pay for all.
 """
 
-from __future__ import annotations
-
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
-
-if TYPE_CHECKING:
-    from quaymaster.client import (
-        AsyncQuaymaster,
-        Quaymaster,
-    )
-    from quaymaster.container_files import (
-        acreate_container_file,
-        adelete_container_file,
-        alist_container_files,
-        aretrieve_container_file,
-        aretrieve_container_file_content,
-        astream_container_file_content,
-        aupload_container_file,
-        create_container_file,
-        delete_container_file,
-        list_container_files,
-        retrieve_container_file,
-        retrieve_container_file_content,
-        stream_container_file_content,
-        upload_container_file,
-    )
-    from quaymaster.containers import (
-        acreate_container,
-        adelete_container,
-        alist_containers,
-        aretrieve_container,
-        create_container,
-        delete_container,
-        list_containers,
-        retrieve_container,
-    )
-    from quaymaster.errors import (
-        APIConnectionError,
-        APIError,
-        APIResponseValidationError,
-        APIStatusError,
-        APITimeoutError,
-        AuthenticationError,
-        BadRequestError,
-        ConflictError,
-        ContainerExpiredError,
-        InternalServerError,
-        InvalidArgumentError,
-        MissingCredentialError,
-        NotFoundError,
-        PermissionDeniedError,
-        QuaymasterError,
-        RateLimitError,
-        UnprocessableEntityError,
-    )
-    from quaymaster.pages import (
-        AsyncContainerFilePage,
-        AsyncContainerPage,
-        ContainerFilePage,
-        ContainerPage,
-    )
-    from quaymaster.temporary import (
-        TemporaryContainer,
-        container,
-    )
-    from quaymaster.transport import (
-        AsyncContentStream,
-        ContentStream,
-    )
-    from quaymaster.types import (
-        Container,
-        ContainerDeleted,
-        ContainerFile,
-        ContainerFileDeleted,
-        ExpiresAfter,
-        NetworkPolicy,
-        OnProgress,
-    )
-    from quaymaster.uploads import (
-        FileTypes,
-    )
+from quaymaster.client import (
+    AsyncQuaymaster,
+    Quaymaster,
+)
+from quaymaster.container_files import (
+    acreate_container_file,
+    adelete_container_file,
+    alist_container_files,
+    aretrieve_container_file,
+    aretrieve_container_file_content,
+    astream_container_file_content,
+    aupload_container_file,
+    create_container_file,
+    delete_container_file,
+    list_container_files,
+    retrieve_container_file,
+    retrieve_container_file_content,
+    stream_container_file_content,
+    upload_container_file,
+)
+from quaymaster.containers import (
+    acreate_container,
+    adelete_container,
+    alist_containers,
+    aretrieve_container,
+    create_container,
+    delete_container,
+    list_containers,
+    retrieve_container,
+)
+from quaymaster.errors import (
+    APIConnectionError,
+    APIError,
+    APIResponseValidationError,
+    APIStatusError,
+    APITimeoutError,
+    AuthenticationError,
+    BadRequestError,
+    ConflictError,
+    ContainerExpiredError,
+    InternalServerError,
+    InvalidArgumentError,
+    MissingCredentialError,
+    NotFoundError,
+    PermissionDeniedError,
+    QuaymasterError,
+    RateLimitError,
+    UnprocessableEntityError,
+)
+from quaymaster.pages import (
+    AsyncContainerFilePage,
+    AsyncContainerPage,
+    ContainerFilePage,
+    ContainerPage,
+)
+from quaymaster.temporary import (
+    TemporaryContainer,
+    container,
+)
+from quaymaster.transport import (
+    AsyncContentStream,
+    ContentStream,
+)
+from quaymaster.types import (
+    Container,
+    ContainerDeleted,
+    ContainerFile,
+    ContainerFileDeleted,
+    ExpiresAfter,
+    NetworkPolicy,
+    OnProgress,
+)
+from quaymaster.uploads import (
+    FileTypes,
+)
 
 __all__ = [
     "APIConnectionError",
@@ -153,78 +145,3 @@ __all__ = [
     "stream_container_file_content",
     "upload_container_file",
 ]
-
-_MODULES: Final = {
-    "client": {"AsyncQuaymaster", "Quaymaster"},
-    "container_files": {
-        "acreate_container_file",
-        "adelete_container_file",
-        "alist_container_files",
-        "aretrieve_container_file",
-        "aretrieve_container_file_content",
-        "astream_container_file_content",
-        "aupload_container_file",
-        "create_container_file",
-        "delete_container_file",
-        "list_container_files",
-        "retrieve_container_file",
-        "retrieve_container_file_content",
-        "stream_container_file_content",
-        "upload_container_file",
-    },
-    "containers": {
-        "acreate_container",
-        "adelete_container",
-        "alist_containers",
-        "aretrieve_container",
-        "create_container",
-        "delete_container",
-        "list_containers",
-        "retrieve_container",
-    },
-    "errors": {
-        "APIConnectionError",
-        "APIError",
-        "APIResponseValidationError",
-        "APIStatusError",
-        "APITimeoutError",
-        "AuthenticationError",
-        "BadRequestError",
-        "ConflictError",
-        "ContainerExpiredError",
-        "InternalServerError",
-        "InvalidArgumentError",
-        "MissingCredentialError",
-        "NotFoundError",
-        "PermissionDeniedError",
-        "QuaymasterError",
-        "RateLimitError",
-        "UnprocessableEntityError",
-    },
-    "pages": {"AsyncContainerFilePage", "AsyncContainerPage", "ContainerFilePage", "ContainerPage"},
-    "temporary": {"TemporaryContainer", "container"},
-    "transport": {"AsyncContentStream", "ContentStream"},
-    "types": {
-        "Container",
-        "ContainerDeleted",
-        "ContainerFile",
-        "ContainerFileDeleted",
-        "ExpiresAfter",
-        "NetworkPolicy",
-        "OnProgress",
-    },
-    "uploads": {"FileTypes"},
-}
-_HOME: Final = {name: module for module, names in _MODULES.items() for name in names}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})

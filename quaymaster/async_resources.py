@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar, Unpack
 
 from quaymaster import calls
 from quaymaster.calls import Call
 from quaymaster.options import Order, RequestOptions, Settings
 from quaymaster.pages import AsyncContainerFilePage, AsyncContainerPage
-from quaymaster.resources import options_of
-from quaymaster.signatures import spelled
+from quaymaster.signatures import taking
 from quaymaster.transport import AsyncContentStream, AsyncTransport
 from quaymaster.types import (
     Container,
@@ -27,9 +26,6 @@ from quaymaster.types import (
     OnProgress,
 )
 from quaymaster.uploads import FileTypes
-
-if TYPE_CHECKING:
-    import httpx
 
 T = TypeVar("T")
 
@@ -52,7 +48,7 @@ class AsyncContainers(_Resource):
         super().__init__(transport, settings)
         self.files = AsyncContainerFiles(transport, settings)
 
-    @spelled
+    @taking(RequestOptions)
     async def create(
         self,
         name: str,
@@ -62,11 +58,7 @@ class AsyncContainers(_Resource):
         memory_limit: str | None = None,
         network_policy: Mapping[str, Any] | NetworkPolicy | None = None,
         skills: Sequence[Mapping[str, Any]] | None = None,
-        timeout: float | httpx.Timeout | None = None,
-        max_retries: int | None = None,
-        extra_headers: Mapping[str, str] | None = None,
-        extra_query: Mapping[str, object] | None = None,
-        extra_body: Mapping[str, object] | None = None,
+        **options: Unpack[RequestOptions],
     ) -> Container:
         """Create a container: see `quaymaster.acreate_container`."""
         call = calls.create_container(
@@ -76,41 +68,22 @@ class AsyncContainers(_Resource):
             memory_limit=memory_limit,
             network_policy=network_policy,
             skills=skills,
-            extra_body=extra_body,
         )
-        return await self._send(call, options_of(timeout, max_retries, extra_headers, extra_query))
+        return await self._send(call, options)
 
-    @spelled
-    async def retrieve(
-        self,
-        container_id: str,
-        *,
-        timeout: float | httpx.Timeout | None = None,
-        max_retries: int | None = None,
-        extra_headers: Mapping[str, str] | None = None,
-        extra_query: Mapping[str, object] | None = None,
-        extra_body: Mapping[str, object] | None = None,
-    ) -> Container:
+    @taking(RequestOptions)
+    async def retrieve(self, container_id: str, **options: Unpack[RequestOptions]) -> Container:
         """Retrieve a container: see `quaymaster.aretrieve_container`."""
-        call = calls.retrieve_container(container_id, extra_body=extra_body)
-        return await self._send(call, options_of(timeout, max_retries, extra_headers, extra_query))
+        call = calls.retrieve_container(container_id)
+        return await self._send(call, options)
 
-    @spelled
-    async def delete(
-        self,
-        container_id: str,
-        *,
-        timeout: float | httpx.Timeout | None = None,
-        max_retries: int | None = None,
-        extra_headers: Mapping[str, str] | None = None,
-        extra_query: Mapping[str, object] | None = None,
-        extra_body: Mapping[str, object] | None = None,
-    ) -> ContainerDeleted:
+    @taking(RequestOptions)
+    async def delete(self, container_id: str, **options: Unpack[RequestOptions]) -> ContainerDeleted:
         """Delete a container: see `quaymaster.adelete_container`."""
-        call = calls.delete_container(container_id, extra_body=extra_body)
-        return await self._send(call, options_of(timeout, max_retries, extra_headers, extra_query))
+        call = calls.delete_container(container_id)
+        return await self._send(call, options)
 
-    @spelled
+    @taking(RequestOptions)
     async def list(
         self,
         after: str | None = None,
@@ -118,35 +91,19 @@ class AsyncContainers(_Resource):
         order: Order | None = None,
         *,
         name: str | None = None,
-        timeout: float | httpx.Timeout | None = None,
-        max_retries: int | None = None,
-        extra_headers: Mapping[str, str] | None = None,
-        extra_query: Mapping[str, object] | None = None,
-        extra_body: Mapping[str, object] | None = None,
+        **options: Unpack[RequestOptions],
     ) -> AsyncContainerPage:
         """List containers, a page at a time: see `quaymaster.alist_containers`."""
-        call = calls.list_containers(
-            AsyncContainerPage, after=after, limit=limit, order=order, name=name, extra_body=extra_body
-        )
-        page = await self._send(call, options_of(timeout, max_retries, extra_headers, extra_query))
-        page._fetch = lambda last_id: self.list(
-            last_id,
-            limit,
-            order,
-            name=name,
-            timeout=timeout,
-            max_retries=max_retries,
-            extra_headers=extra_headers,
-            extra_query=extra_query,
-            extra_body=extra_body,
-        )
+        call = calls.list_containers(AsyncContainerPage, after=after, limit=limit, order=order, name=name)
+        page = await self._send(call, options)
+        page._fetch = lambda last_id: self.list(last_id, limit, order, name=name, **options)
         return page
 
 
 class AsyncContainerFiles(_Resource):
     """`client.containers.files`: create, list, retrieve, read and delete the files of a container."""
 
-    @spelled
+    @taking(RequestOptions)
     async def create(
         self,
         container_id: str,
@@ -154,112 +111,51 @@ class AsyncContainerFiles(_Resource):
         *,
         file_id: str | None = None,
         on_progress: OnProgress | None = None,
-        timeout: float | httpx.Timeout | None = None,
-        max_retries: int | None = None,
-        extra_headers: Mapping[str, str] | None = None,
-        extra_query: Mapping[str, object] | None = None,
-        extra_body: Mapping[str, object] | None = None,
+        **options: Unpack[RequestOptions],
     ) -> ContainerFile:
         """Upload or copy a file: see `quaymaster.acreate_container_file`."""
-        call = calls.create_container_file(
-            container_id, file=file, file_id=file_id, on_progress=on_progress, extra_body=extra_body
-        )
-        return await self._send(call, options_of(timeout, max_retries, extra_headers, extra_query))
+        call = calls.create_container_file(container_id, file=file, file_id=file_id, on_progress=on_progress)
+        return await self._send(call, options)
 
-    @spelled
-    async def retrieve(
-        self,
-        file_id: str,
-        *,
-        container_id: str,
-        timeout: float | httpx.Timeout | None = None,
-        max_retries: int | None = None,
-        extra_headers: Mapping[str, str] | None = None,
-        extra_query: Mapping[str, object] | None = None,
-        extra_body: Mapping[str, object] | None = None,
-    ) -> ContainerFile:
+    @taking(RequestOptions)
+    async def retrieve(self, file_id: str, *, container_id: str, **options: Unpack[RequestOptions]) -> ContainerFile:
         """Retrieve what is known of a file: see `quaymaster.aretrieve_container_file`."""
-        call = calls.retrieve_container_file(container_id, file_id, extra_body=extra_body)
-        return await self._send(call, options_of(timeout, max_retries, extra_headers, extra_query))
+        call = calls.retrieve_container_file(container_id, file_id)
+        return await self._send(call, options)
 
-    @spelled
+    @taking(RequestOptions)
     async def delete(
-        self,
-        file_id: str,
-        *,
-        container_id: str,
-        timeout: float | httpx.Timeout | None = None,
-        max_retries: int | None = None,
-        extra_headers: Mapping[str, str] | None = None,
-        extra_query: Mapping[str, object] | None = None,
-        extra_body: Mapping[str, object] | None = None,
+        self, file_id: str, *, container_id: str, **options: Unpack[RequestOptions]
     ) -> ContainerFileDeleted:
         """Delete a file: see `quaymaster.adelete_container_file`."""
-        call = calls.delete_container_file(container_id, file_id, extra_body=extra_body)
-        return await self._send(call, options_of(timeout, max_retries, extra_headers, extra_query))
+        call = calls.delete_container_file(container_id, file_id)
+        return await self._send(call, options)
 
-    @spelled
-    async def content(
-        self,
-        file_id: str,
-        *,
-        container_id: str,
-        timeout: float | httpx.Timeout | None = None,
-        max_retries: int | None = None,
-        extra_headers: Mapping[str, str] | None = None,
-        extra_query: Mapping[str, object] | None = None,
-        extra_body: Mapping[str, object] | None = None,
-    ) -> bytes:
+    @taking(RequestOptions)
+    async def content(self, file_id: str, *, container_id: str, **options: Unpack[RequestOptions]) -> bytes:
         """A file's bytes, in memory: see `quaymaster.aretrieve_container_file_content`."""
-        call = calls.retrieve_container_file_content(container_id, file_id, extra_body=extra_body)
-        return await self._send(call, options_of(timeout, max_retries, extra_headers, extra_query))
+        call = calls.retrieve_container_file_content(container_id, file_id)
+        return await self._send(call, options)
 
-    @spelled
+    @taking(RequestOptions)
     def stream(
-        self,
-        file_id: str,
-        *,
-        container_id: str,
-        timeout: float | httpx.Timeout | None = None,
-        max_retries: int | None = None,
-        extra_headers: Mapping[str, str] | None = None,
-        extra_query: Mapping[str, object] | None = None,
-        extra_body: Mapping[str, object] | None = None,
+        self, file_id: str, *, container_id: str, **options: Unpack[RequestOptions]
     ) -> AbstractAsyncContextManager[AsyncContentStream]:
         """A file's bytes as they come: see `quaymaster.astream_container_file_content`."""
-        call = calls.retrieve_container_file_content(container_id, file_id, extra_body=extra_body)
-        return self._transport.stream(
-            call, self._settings, options_of(timeout, max_retries, extra_headers, extra_query)
-        )
+        call = calls.retrieve_container_file_content(container_id, file_id)
+        return self._transport.stream(call, self._settings, options)
 
-    @spelled
+    @taking(RequestOptions)
     async def list(
         self,
         container_id: str,
         after: str | None = None,
         limit: int | None = None,
         order: Order | None = None,
-        *,
-        timeout: float | httpx.Timeout | None = None,
-        max_retries: int | None = None,
-        extra_headers: Mapping[str, str] | None = None,
-        extra_query: Mapping[str, object] | None = None,
-        extra_body: Mapping[str, object] | None = None,
+        **options: Unpack[RequestOptions],
     ) -> AsyncContainerFilePage:
         """List a container's files, a page at a time: see `quaymaster.alist_container_files`."""
-        call = calls.list_container_files(
-            AsyncContainerFilePage, container_id, after=after, limit=limit, order=order, extra_body=extra_body
-        )
-        page = await self._send(call, options_of(timeout, max_retries, extra_headers, extra_query))
-        page._fetch = lambda last_id: self.list(
-            container_id,
-            last_id,
-            limit,
-            order,
-            timeout=timeout,
-            max_retries=max_retries,
-            extra_headers=extra_headers,
-            extra_query=extra_query,
-            extra_body=extra_body,
-        )
+        call = calls.list_container_files(AsyncContainerFilePage, container_id, after=after, limit=limit, order=order)
+        page = await self._send(call, options)
+        page._fetch = lambda last_id: self.list(container_id, last_id, limit, order, **options)
         return page

@@ -17,16 +17,9 @@ from pydantic import ValidationError
 from quaymaster import operations
 from quaymaster.errors import APIResponseValidationError, InvalidArgumentError
 from quaymaster.operations import Operation, Payload
-from quaymaster.options import PROVIDER_HEADER, RequestOptions, Settings
+from quaymaster.options import PROVIDER_HEADER, Settings, lowered
 from quaymaster.pages import AsyncContainerFilePage, AsyncContainerPage, ContainerFilePage, ContainerPage
-from quaymaster.types import (
-    ApiObject,
-    Container,
-    ContainerDeleted,
-    ContainerFile,
-    ContainerFileDeleted,
-    OnProgress,
-)
+from quaymaster.types import ApiObject, Container, ContainerDeleted, ContainerFile, ContainerFileDeleted, OnProgress
 from quaymaster.uploads import FileTypes, Upload, upload_of
 from quaymaster.version import VERSION
 
@@ -40,7 +33,7 @@ RETRY_COUNT: Final = "x-stainless-retry-count"
 """How often a request was sent before: the name is that of OpenAI's SDKs, so that servers understand it."""
 MAX_SHOWN_BYTES: Final = 64 * 1024
 """How much of an answer that cannot be understood is kept to be shown."""
-_PROVIDER_FIELD: Final = "custom_llm_provider"
+PROVIDER_FIELD: Final = "custom_llm_provider"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +45,9 @@ class Call(Generic[T]):
     parse: Callable[[bytes], T]
     query: Mapping[str, object] = field(default_factory=dict)
     body: Mapping[str, object] | None = field(default=None, repr=False)
-    upload: Upload | None = field(default=None, repr=False)
-    provider: str | None = None
-    """A provider named in `extra_body`: it travels as a header, whatever the operation."""
+    file: FileTypes | None = field(default=None, repr=False)
+    """What to upload: `body` are then the form's other fields."""
+    on_progress: OnProgress | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +73,8 @@ def create_container(
     memory_limit: str | None = None,
     network_policy: Mapping[str, Any] | ApiObject | None = None,
     skills: Sequence[Mapping[str, Any]] | None = None,
-    extra_body: Mapping[str, object] | None = None,
 ) -> Call[Container]:
     """Create a container."""
-    extra, provider = _split(extra_body)
     body = {
         "name": name,
         "expires_after": _plain(expires_after),
@@ -93,11 +84,7 @@ def create_container(
         "skills": None if skills is None else [dict(skill) for skill in skills],
     }
     return Call(
-        operations.CONTAINERS_CREATE,
-        _path(operations.CONTAINERS_CREATE),
-        _reader(Container),
-        body=_given(body) | extra,
-        provider=provider,
+        operations.CONTAINERS_CREATE, _path(operations.CONTAINERS_CREATE), _reader(Container), body=_given(body)
     )
 
 
@@ -108,7 +95,6 @@ def list_containers(
     limit: int | None = None,
     order: str | None = None,
     name: str | None = None,
-    extra_body: Mapping[str, object] | None = None,
 ) -> Call[ContainersT]:
     """One page of containers."""
     return Call(
@@ -116,18 +102,17 @@ def list_containers(
         _path(operations.CONTAINERS_LIST),
         _reader(page),
         _given({"after": after, "limit": limit, "order": order, "name": name}),
-        provider=_split(extra_body)[1],
     )
 
 
-def retrieve_container(container_id: str, *, extra_body: Mapping[str, object] | None = None) -> Call[Container]:
+def retrieve_container(container_id: str) -> Call[Container]:
     """One container."""
-    return _bare(operations.CONTAINERS_RETRIEVE, Container, extra_body, container_id)
+    return _bare(operations.CONTAINERS_RETRIEVE, Container, container_id)
 
 
-def delete_container(container_id: str, *, extra_body: Mapping[str, object] | None = None) -> Call[ContainerDeleted]:
+def delete_container(container_id: str) -> Call[ContainerDeleted]:
     """Delete a container."""
-    return _bare(operations.CONTAINERS_DELETE, ContainerDeleted, extra_body, container_id)
+    return _bare(operations.CONTAINERS_DELETE, ContainerDeleted, container_id)
 
 
 def create_container_file(
@@ -136,20 +121,15 @@ def create_container_file(
     file: FileTypes | None = None,
     file_id: str | None = None,
     on_progress: OnProgress | None = None,
-    extra_body: Mapping[str, object] | None = None,
 ) -> Call[ContainerFile]:
     """Upload a file, or copy one that the provider has."""
-    extra, provider = _split(extra_body)
-    body = _given({"file_id": file_id}) | extra
-    if file is None and not body:
-        raise InvalidArgumentError("Give file, which is uploaded, or file_id, which is copied.")
     return Call(
         operations.FILES_CREATE,
         _path(operations.FILES_CREATE, container_id),
         _reader(ContainerFile),
-        body=body if file is None else None,
-        upload=None if file is None else upload_of(file, body, on_progress),
-        provider=provider,
+        body=_given({"file_id": file_id}),
+        file=file,
+        on_progress=on_progress,
     )
 
 
@@ -160,7 +140,6 @@ def list_container_files(
     after: str | None = None,
     limit: int | None = None,
     order: str | None = None,
-    extra_body: Mapping[str, object] | None = None,
 ) -> Call[FilesT]:
     """One page of a container's files."""
     return Call(
@@ -168,65 +147,53 @@ def list_container_files(
         _path(operations.FILES_LIST, container_id),
         _reader(page),
         _given({"after": after, "limit": limit, "order": order}),
-        provider=_split(extra_body)[1],
     )
 
 
-def retrieve_container_file(
-    container_id: str, file_id: str, *, extra_body: Mapping[str, object] | None = None
-) -> Call[ContainerFile]:
+def retrieve_container_file(container_id: str, file_id: str) -> Call[ContainerFile]:
     """What is known of one file."""
-    return _bare(operations.FILES_RETRIEVE, ContainerFile, extra_body, container_id, file_id)
+    return _bare(operations.FILES_RETRIEVE, ContainerFile, container_id, file_id)
 
 
-def delete_container_file(
-    container_id: str, file_id: str, *, extra_body: Mapping[str, object] | None = None
-) -> Call[ContainerFileDeleted]:
+def delete_container_file(container_id: str, file_id: str) -> Call[ContainerFileDeleted]:
     """Delete a file."""
-    return _bare(operations.FILES_DELETE, ContainerFileDeleted, extra_body, container_id, file_id)
+    return _bare(operations.FILES_DELETE, ContainerFileDeleted, container_id, file_id)
 
 
-def retrieve_container_file_content(
-    container_id: str, file_id: str, *, extra_body: Mapping[str, object] | None = None
-) -> Call[bytes]:
+def retrieve_container_file_content(container_id: str, file_id: str) -> Call[bytes]:
     """A file's bytes."""
     operation = operations.FILES_CONTENT
-    return Call(operation, _path(operation, container_id, file_id), bytes, provider=_split(extra_body)[1])
+    return Call(operation, _path(operation, container_id, file_id), bytes)
 
 
-def outgoing(call: Call[Any], settings: Settings, options: RequestOptions) -> Outgoing:
-    """The request for a call. Raises InvalidArgumentError for headers that cannot be sent."""
+def outgoing(call: Call[Any], settings: Settings) -> Outgoing:
+    """The request for a call. Raises InvalidArgumentError for what cannot be sent, OSError for an unreadable path."""
     destination = settings.destination
-    content, media_type = _content(call)
-    headers = {
-        "accept": "*/*" if call.operation.response is Payload.CONTENT else "application/json",
-        "user-agent": f"quaymaster/{VERSION}",
-        **_lowered(dict(destination.headers)),
-    }
+    fields = {**(call.body or {}), **settings.body}
+    provider = fields.pop(PROVIDER_FIELD, None)
+    content, upload = _payload(call, fields)
+    headers = {"accept": "application/json", "user-agent": f"quaymaster/{VERSION}", **destination.headers}
     if call.operation.response is Payload.CONTENT:
-        headers["accept-encoding"] = "identity"
-    if media_type:
-        headers["content-type"] = media_type
-    if call.upload is not None and call.upload.length is not None:
-        headers["content-length"] = str(call.upload.length)
+        headers |= {"accept": "*/*", "accept-encoding": "identity"}
+    if upload is not None:
+        headers["content-type"] = upload.media_type
+        if upload.length is not None:
+            headers["content-length"] = str(upload.length)
+    elif content is not None:
+        headers["content-type"] = "application/json"
     if not call.operation.idempotent:
         headers[IDEMPOTENCY_KEY] = str(uuid4())
-    provider = call.provider if destination.tells_provider and call.provider else destination.header_provider
-    if provider:
-        headers[PROVIDER_HEADER] = provider
-    headers |= _lowered(settings.headers) | _lowered(options.extra_headers or {})
-    query = {**dict(destination.query), **settings.query, **call.query, **(options.extra_query or {})}
+    if told := destination.provider_told if provider is None or destination.is_provider else str(provider):
+        headers[PROVIDER_HEADER] = told
     url = destination.base_url + call.path
-    if pairs := _pairs(query):
+    if pairs := _pairs({**destination.query, **call.query, **settings.query}):
         url += "?" + urlencode(pairs, quote_via=quote)
-    return Outgoing(call.operation.method, url, headers, content, call.upload)
+    return Outgoing(call.operation.method, url, headers | lowered(settings.headers), content, upload)
 
 
-def _bare(
-    operation: Operation, model: type[ObjectT], extra_body: Mapping[str, object] | None, *ids: str
-) -> Call[ObjectT]:
+def _bare(operation: Operation, model: type[ObjectT], *ids: str) -> Call[ObjectT]:
     """A call that sends nothing but its path."""
-    return Call(operation, _path(operation, *ids), _reader(model), provider=_split(extra_body)[1])
+    return Call(operation, _path(operation, *ids), _reader(model))
 
 
 def _path(operation: Operation, container_id: str | None = None, file_id: str | None = None) -> str:
@@ -258,24 +225,19 @@ def _reader(model: type[ObjectT]) -> Callable[[bytes], ObjectT]:
     return read
 
 
-def _content(call: Call[Any]) -> tuple[bytes | None, str | None]:
-    """The body as bytes, if it is no upload, and its media type."""
-    if call.upload is not None:
-        return None, call.upload.media_type
+def _payload(call: Call[Any], fields: Mapping[str, object]) -> tuple[bytes | None, Upload | None]:
+    """What is sent as the body: bytes, an upload, or nothing."""
+    if call.file is not None:
+        return None, upload_of(call.file, fields, call.on_progress)
     if call.body is None:
         return None, None
+    if not fields:
+        raise InvalidArgumentError("Give file, which is uploaded, or file_id, which is copied.")
     try:
-        text = json.dumps(call.body, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-        return text.encode(), "application/json"
+        text = json.dumps(fields, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        return text.encode(), None
     except (TypeError, ValueError) as error:
         raise InvalidArgumentError(f"The body cannot be written as JSON: {error}") from None
-
-
-def _split(extra_body: Mapping[str, object] | None) -> tuple[dict[str, object], str | None]:
-    """Additional fields of a body, and the provider that they name."""
-    fields = dict(extra_body or {})
-    provider = fields.pop(_PROVIDER_FIELD, None)
-    return fields, str(provider) if provider else None
 
 
 def _given(fields: Mapping[str, object]) -> dict[str, object]:
@@ -284,16 +246,6 @@ def _given(fields: Mapping[str, object]) -> dict[str, object]:
 
 def _plain(value: Mapping[str, Any] | ApiObject | None) -> object:
     return value.model_dump(exclude_none=True) if isinstance(value, ApiObject) else value
-
-
-def _lowered(headers: Mapping[str, str]) -> dict[str, str]:
-    """Headers by lower-case name. Raises InvalidArgumentError, which does not show the value."""
-    lowered = {}
-    for name, value in headers.items():
-        if not isinstance(value, str) or not value.isascii() or not (value + name).replace("\t", " ").isprintable():
-            raise InvalidArgumentError(f"The header {name!r} must be one line of ASCII text.")
-        lowered[name.lower()] = value.strip()
-    return lowered
 
 
 def _pairs(query: Mapping[str, object]) -> list[tuple[str, str]]:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self, Unpack
+
+import httpx
 
 from quaymaster.async_resources import AsyncContainers
-from quaymaster.options import DEFAULT_MAX_RETRIES, Settings, resolve
+from quaymaster.options import ClientOptions, Settings
 from quaymaster.resources import Containers
-from quaymaster.signatures import spelled
+from quaymaster.signatures import taking
 from quaymaster.transport import AsyncTransport, Transport
-
-if TYPE_CHECKING:
-    import httpx
 
 
 class Quaymaster:
@@ -36,29 +34,9 @@ class Quaymaster:
     Threads may share it. Raises MissingCredentialError, which names the variable to set, and InvalidArgumentError.
     """
 
-    @spelled
-    def __init__(
-        self,
-        *,
-        custom_llm_provider: str | None = None,
-        api_key: str | None = None,
-        api_base: str | None = None,
-        api_version: str | None = None,
-        timeout: float | httpx.Timeout | None = None,
-        max_retries: int = DEFAULT_MAX_RETRIES,
-        default_headers: Mapping[str, str] | None = None,
-        default_query: Mapping[str, object] | None = None,
-        http_client: httpx.Client | None = None,
-    ) -> None:
-        self._settings = Settings(
-            destination=resolve(
-                custom_llm_provider=custom_llm_provider, api_key=api_key, api_base=api_base, api_version=api_version
-            ),
-            timeout=timeout,
-            max_retries=max_retries,
-            headers=default_headers or {},
-            query=default_query or {},
-        )
+    @taking(ClientOptions)
+    def __init__(self, *, http_client: httpx.Client | None = None, **options: Unpack[ClientOptions]) -> None:
+        self._settings = Settings.of_client(options)
         self._transport = Transport(http_client)
         self.containers = Containers(self._transport, self._settings)
 
@@ -92,29 +70,9 @@ class AsyncQuaymaster:
     It may be used in one event loop after another; each has connections of its own.
     """
 
-    @spelled
-    def __init__(
-        self,
-        *,
-        custom_llm_provider: str | None = None,
-        api_key: str | None = None,
-        api_base: str | None = None,
-        api_version: str | None = None,
-        timeout: float | httpx.Timeout | None = None,
-        max_retries: int = DEFAULT_MAX_RETRIES,
-        default_headers: Mapping[str, str] | None = None,
-        default_query: Mapping[str, object] | None = None,
-        http_client: httpx.AsyncClient | None = None,
-    ) -> None:
-        self._settings = Settings(
-            destination=resolve(
-                custom_llm_provider=custom_llm_provider, api_key=api_key, api_base=api_base, api_version=api_version
-            ),
-            timeout=timeout,
-            max_retries=max_retries,
-            headers=default_headers or {},
-            query=default_query or {},
-        )
+    @taking(ClientOptions)
+    def __init__(self, *, http_client: httpx.AsyncClient | None = None, **options: Unpack[ClientOptions]) -> None:
+        self._settings = Settings.of_client(options)
         self._transport = AsyncTransport(http_client)
         self.containers = AsyncContainers(self._transport, self._settings)
 

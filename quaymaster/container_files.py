@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from typing import TYPE_CHECKING
+from typing import Unpack
 
-from quaymaster.options import Order
+from quaymaster.options import CallOptions, Order
 from quaymaster.pages import AsyncContainerFilePage, ContainerFilePage
 from quaymaster.shared import async_containers, containers
 from quaymaster.signatures import public, twin_of
 from quaymaster.transport import AsyncContentStream, ContentStream
 from quaymaster.types import ContainerFile, ContainerFileDeleted, OnProgress
 from quaymaster.uploads import FileTypes
-
-if TYPE_CHECKING:
-    import httpx
 
 
 @public
@@ -25,15 +21,7 @@ def create_container_file(
     *,
     file_id: str | None = None,
     on_progress: OnProgress | None = None,
-    custom_llm_provider: str | None = None,
-    api_key: str | None = None,
-    api_base: str | None = None,
-    api_version: str | None = None,
-    timeout: float | httpx.Timeout | None = None,
-    max_retries: int | None = None,
-    extra_headers: Mapping[str, str] | None = None,
-    extra_query: Mapping[str, object] | None = None,
-    extra_body: Mapping[str, object] | None = None,
+    **options: Unpack[CallOptions],
 ) -> ContainerFile:
     """Put a file into a container: upload one, or copy one that the provider has.
 
@@ -54,18 +42,7 @@ def create_container_file(
         file = create_container_file("cntr_123", file="data.csv")
         print(file.path)
     """
-    to = containers(custom_llm_provider, api_key, api_base, api_version)
-    return to.files.create(
-        container_id,
-        file,
-        file_id=file_id,
-        on_progress=on_progress,
-        timeout=timeout,
-        max_retries=max_retries,
-        extra_headers=extra_headers,
-        extra_query=extra_query,
-        extra_body=extra_body,
-    )
+    return containers(options).files.create(container_id, file, file_id=file_id, on_progress=on_progress)
 
 
 @twin_of(create_container_file)
@@ -75,29 +52,10 @@ async def acreate_container_file(
     *,
     file_id: str | None = None,
     on_progress: OnProgress | None = None,
-    custom_llm_provider: str | None = None,
-    api_key: str | None = None,
-    api_base: str | None = None,
-    api_version: str | None = None,
-    timeout: float | httpx.Timeout | None = None,
-    max_retries: int | None = None,
-    extra_headers: Mapping[str, str] | None = None,
-    extra_query: Mapping[str, object] | None = None,
-    extra_body: Mapping[str, object] | None = None,
+    **options: Unpack[CallOptions],
 ) -> ContainerFile:
     """Put a file into a container: await it."""
-    to = async_containers(custom_llm_provider, api_key, api_base, api_version)
-    return await to.files.create(
-        container_id,
-        file,
-        file_id=file_id,
-        on_progress=on_progress,
-        timeout=timeout,
-        max_retries=max_retries,
-        extra_headers=extra_headers,
-        extra_query=extra_query,
-        extra_body=extra_body,
-    )
+    return await async_containers(options).files.create(container_id, file, file_id=file_id, on_progress=on_progress)
 
 
 @public
@@ -106,16 +64,7 @@ def list_container_files(
     after: str | None = None,
     limit: int | None = None,
     order: Order | None = None,
-    *,
-    custom_llm_provider: str | None = None,
-    api_key: str | None = None,
-    api_base: str | None = None,
-    api_version: str | None = None,
-    timeout: float | httpx.Timeout | None = None,
-    max_retries: int | None = None,
-    extra_headers: Mapping[str, str] | None = None,
-    extra_query: Mapping[str, object] | None = None,
-    extra_body: Mapping[str, object] | None = None,
+    **options: Unpack[CallOptions],
 ) -> ContainerFilePage:
     """List the files of a container, a page at a time.
 
@@ -132,18 +81,7 @@ def list_container_files(
         for file in list_container_files("cntr_123").auto_paging():
             print(file.filename, file.bytes)
     """
-    to = containers(custom_llm_provider, api_key, api_base, api_version)
-    return to.files.list(
-        container_id,
-        after,
-        limit,
-        order,
-        timeout=timeout,
-        max_retries=max_retries,
-        extra_headers=extra_headers,
-        extra_query=extra_query,
-        extra_body=extra_body,
-    )
+    return containers(options).files.list(container_id, after, limit, order)
 
 
 @twin_of(list_container_files)
@@ -152,47 +90,14 @@ async def alist_container_files(
     after: str | None = None,
     limit: int | None = None,
     order: Order | None = None,
-    *,
-    custom_llm_provider: str | None = None,
-    api_key: str | None = None,
-    api_base: str | None = None,
-    api_version: str | None = None,
-    timeout: float | httpx.Timeout | None = None,
-    max_retries: int | None = None,
-    extra_headers: Mapping[str, str] | None = None,
-    extra_query: Mapping[str, object] | None = None,
-    extra_body: Mapping[str, object] | None = None,
+    **options: Unpack[CallOptions],
 ) -> AsyncContainerFilePage:
     """List files: await the page; then `async for file in page.auto_paging()`."""
-    to = async_containers(custom_llm_provider, api_key, api_base, api_version)
-    return await to.files.list(
-        container_id,
-        after,
-        limit,
-        order,
-        timeout=timeout,
-        max_retries=max_retries,
-        extra_headers=extra_headers,
-        extra_query=extra_query,
-        extra_body=extra_body,
-    )
+    return await async_containers(options).files.list(container_id, after, limit, order)
 
 
 @public
-def retrieve_container_file(
-    container_id: str,
-    file_id: str,
-    *,
-    custom_llm_provider: str | None = None,
-    api_key: str | None = None,
-    api_base: str | None = None,
-    api_version: str | None = None,
-    timeout: float | httpx.Timeout | None = None,
-    max_retries: int | None = None,
-    extra_headers: Mapping[str, str] | None = None,
-    extra_query: Mapping[str, object] | None = None,
-    extra_body: Mapping[str, object] | None = None,
-) -> ContainerFile:
+def retrieve_container_file(container_id: str, file_id: str, **options: Unpack[CallOptions]) -> ContainerFile:
     """Retrieve what is known of a file; its content is `retrieve_container_file_content`'s.
 
     Args:
@@ -205,61 +110,17 @@ def retrieve_container_file(
     Example:
         print(retrieve_container_file("cntr_123", "cfile_456").filename)
     """
-    to = containers(custom_llm_provider, api_key, api_base, api_version)
-    return to.files.retrieve(
-        file_id,
-        container_id=container_id,
-        timeout=timeout,
-        max_retries=max_retries,
-        extra_headers=extra_headers,
-        extra_query=extra_query,
-        extra_body=extra_body,
-    )
+    return containers(options).files.retrieve(file_id, container_id=container_id)
 
 
 @twin_of(retrieve_container_file)
-async def aretrieve_container_file(
-    container_id: str,
-    file_id: str,
-    *,
-    custom_llm_provider: str | None = None,
-    api_key: str | None = None,
-    api_base: str | None = None,
-    api_version: str | None = None,
-    timeout: float | httpx.Timeout | None = None,
-    max_retries: int | None = None,
-    extra_headers: Mapping[str, str] | None = None,
-    extra_query: Mapping[str, object] | None = None,
-    extra_body: Mapping[str, object] | None = None,
-) -> ContainerFile:
+async def aretrieve_container_file(container_id: str, file_id: str, **options: Unpack[CallOptions]) -> ContainerFile:
     """Retrieve what is known of a file: await it."""
-    to = async_containers(custom_llm_provider, api_key, api_base, api_version)
-    return await to.files.retrieve(
-        file_id,
-        container_id=container_id,
-        timeout=timeout,
-        max_retries=max_retries,
-        extra_headers=extra_headers,
-        extra_query=extra_query,
-        extra_body=extra_body,
-    )
+    return await async_containers(options).files.retrieve(file_id, container_id=container_id)
 
 
 @public
-def retrieve_container_file_content(
-    container_id: str,
-    file_id: str,
-    *,
-    custom_llm_provider: str | None = None,
-    api_key: str | None = None,
-    api_base: str | None = None,
-    api_version: str | None = None,
-    timeout: float | httpx.Timeout | None = None,
-    max_retries: int | None = None,
-    extra_headers: Mapping[str, str] | None = None,
-    extra_query: Mapping[str, object] | None = None,
-    extra_body: Mapping[str, object] | None = None,
-) -> bytes:
+def retrieve_container_file_content(container_id: str, file_id: str, **options: Unpack[CallOptions]) -> bytes:
     """The content of a file, whole and in memory. For large ones there is `stream_container_file_content`.
 
     Args:
@@ -272,61 +133,17 @@ def retrieve_container_file_content(
     Example:
         Path("chart.png").write_bytes(retrieve_container_file_content("cntr_123", "cfile_456"))
     """
-    to = containers(custom_llm_provider, api_key, api_base, api_version)
-    return to.files.content(
-        file_id,
-        container_id=container_id,
-        timeout=timeout,
-        max_retries=max_retries,
-        extra_headers=extra_headers,
-        extra_query=extra_query,
-        extra_body=extra_body,
-    )
+    return containers(options).files.content(file_id, container_id=container_id)
 
 
 @twin_of(retrieve_container_file_content)
-async def aretrieve_container_file_content(
-    container_id: str,
-    file_id: str,
-    *,
-    custom_llm_provider: str | None = None,
-    api_key: str | None = None,
-    api_base: str | None = None,
-    api_version: str | None = None,
-    timeout: float | httpx.Timeout | None = None,
-    max_retries: int | None = None,
-    extra_headers: Mapping[str, str] | None = None,
-    extra_query: Mapping[str, object] | None = None,
-    extra_body: Mapping[str, object] | None = None,
-) -> bytes:
+async def aretrieve_container_file_content(container_id: str, file_id: str, **options: Unpack[CallOptions]) -> bytes:
     """The content of a file: await it."""
-    to = async_containers(custom_llm_provider, api_key, api_base, api_version)
-    return await to.files.content(
-        file_id,
-        container_id=container_id,
-        timeout=timeout,
-        max_retries=max_retries,
-        extra_headers=extra_headers,
-        extra_query=extra_query,
-        extra_body=extra_body,
-    )
+    return await async_containers(options).files.content(file_id, container_id=container_id)
 
 
 @public
-def delete_container_file(
-    container_id: str,
-    file_id: str,
-    *,
-    custom_llm_provider: str | None = None,
-    api_key: str | None = None,
-    api_base: str | None = None,
-    api_version: str | None = None,
-    timeout: float | httpx.Timeout | None = None,
-    max_retries: int | None = None,
-    extra_headers: Mapping[str, str] | None = None,
-    extra_query: Mapping[str, object] | None = None,
-    extra_body: Mapping[str, object] | None = None,
-) -> ContainerFileDeleted:
+def delete_container_file(container_id: str, file_id: str, **options: Unpack[CallOptions]) -> ContainerFileDeleted:
     """Delete a file from a container.
 
     Args:
@@ -339,60 +156,20 @@ def delete_container_file(
     Example:
         assert delete_container_file("cntr_123", "cfile_456").deleted
     """
-    to = containers(custom_llm_provider, api_key, api_base, api_version)
-    return to.files.delete(
-        file_id,
-        container_id=container_id,
-        timeout=timeout,
-        max_retries=max_retries,
-        extra_headers=extra_headers,
-        extra_query=extra_query,
-        extra_body=extra_body,
-    )
+    return containers(options).files.delete(file_id, container_id=container_id)
 
 
 @twin_of(delete_container_file)
 async def adelete_container_file(
-    container_id: str,
-    file_id: str,
-    *,
-    custom_llm_provider: str | None = None,
-    api_key: str | None = None,
-    api_base: str | None = None,
-    api_version: str | None = None,
-    timeout: float | httpx.Timeout | None = None,
-    max_retries: int | None = None,
-    extra_headers: Mapping[str, str] | None = None,
-    extra_query: Mapping[str, object] | None = None,
-    extra_body: Mapping[str, object] | None = None,
+    container_id: str, file_id: str, **options: Unpack[CallOptions]
 ) -> ContainerFileDeleted:
     """Delete a file: await it."""
-    to = async_containers(custom_llm_provider, api_key, api_base, api_version)
-    return await to.files.delete(
-        file_id,
-        container_id=container_id,
-        timeout=timeout,
-        max_retries=max_retries,
-        extra_headers=extra_headers,
-        extra_query=extra_query,
-        extra_body=extra_body,
-    )
+    return await async_containers(options).files.delete(file_id, container_id=container_id)
 
 
 @public
 def stream_container_file_content(
-    container_id: str,
-    file_id: str,
-    *,
-    custom_llm_provider: str | None = None,
-    api_key: str | None = None,
-    api_base: str | None = None,
-    api_version: str | None = None,
-    timeout: float | httpx.Timeout | None = None,
-    max_retries: int | None = None,
-    extra_headers: Mapping[str, str] | None = None,
-    extra_query: Mapping[str, object] | None = None,
-    extra_body: Mapping[str, object] | None = None,
+    container_id: str, file_id: str, **options: Unpack[CallOptions]
 ) -> AbstractContextManager[ContentStream]:
     """The content of a file as it comes, in little memory. The request is sent when the `with` block is entered.
 
@@ -408,44 +185,15 @@ def stream_container_file_content(
             for piece in content.iter_bytes():
                 sink.write(piece)
     """
-    to = containers(custom_llm_provider, api_key, api_base, api_version)
-    return to.files.stream(
-        file_id,
-        container_id=container_id,
-        timeout=timeout,
-        max_retries=max_retries,
-        extra_headers=extra_headers,
-        extra_query=extra_query,
-        extra_body=extra_body,
-    )
+    return containers(options).files.stream(file_id, container_id=container_id)
 
 
 @twin_of(stream_container_file_content)
 def astream_container_file_content(
-    container_id: str,
-    file_id: str,
-    *,
-    custom_llm_provider: str | None = None,
-    api_key: str | None = None,
-    api_base: str | None = None,
-    api_version: str | None = None,
-    timeout: float | httpx.Timeout | None = None,
-    max_retries: int | None = None,
-    extra_headers: Mapping[str, str] | None = None,
-    extra_query: Mapping[str, object] | None = None,
-    extra_body: Mapping[str, object] | None = None,
+    container_id: str, file_id: str, **options: Unpack[CallOptions]
 ) -> AbstractAsyncContextManager[AsyncContentStream]:
     """The content of a file as it comes: `async with … as content`, then `async for piece in content.aiter_bytes()`."""
-    to = async_containers(custom_llm_provider, api_key, api_base, api_version)
-    return to.files.stream(
-        file_id,
-        container_id=container_id,
-        timeout=timeout,
-        max_retries=max_retries,
-        extra_headers=extra_headers,
-        extra_query=extra_query,
-        extra_body=extra_body,
-    )
+    return async_containers(options).files.stream(file_id, container_id=container_id)
 
 
 upload_container_file = create_container_file

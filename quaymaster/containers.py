@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Unpack
 
-from quaymaster.options import Order
+from quaymaster.options import CallOptions, Order
 from quaymaster.pages import AsyncContainerPage, ContainerPage
 from quaymaster.shared import async_containers, containers
 from quaymaster.signatures import public, twin_of
 from quaymaster.types import Container, ContainerDeleted, ExpiresAfter, NetworkPolicy
-
-if TYPE_CHECKING:
-    import httpx
 
 
 @public
@@ -24,15 +21,7 @@ def create_container(
     memory_limit: str | None = None,
     network_policy: Mapping[str, Any] | NetworkPolicy | None = None,
     skills: Sequence[Mapping[str, Any]] | None = None,
-    custom_llm_provider: str | None = None,
-    api_key: str | None = None,
-    api_base: str | None = None,
-    api_version: str | None = None,
-    timeout: float | httpx.Timeout | None = None,
-    max_retries: int | None = None,
-    extra_headers: Mapping[str, str] | None = None,
-    extra_query: Mapping[str, object] | None = None,
-    extra_body: Mapping[str, object] | None = None,
+    **options: Unpack[CallOptions],
 ) -> Container:
     """Create a container, in which code runs. It costs money by the minute, until it expires or is deleted.
 
@@ -54,19 +43,8 @@ def create_container(
         container = create_container("crate", expires_after={"anchor": "last_active_at", "minutes": 5})
         print(container.id)
     """
-    to = containers(custom_llm_provider, api_key, api_base, api_version)
-    return to.create(
-        name,
-        expires_after,
-        file_ids,
-        memory_limit=memory_limit,
-        network_policy=network_policy,
-        skills=skills,
-        timeout=timeout,
-        max_retries=max_retries,
-        extra_headers=extra_headers,
-        extra_query=extra_query,
-        extra_body=extra_body,
+    return containers(options).create(
+        name, expires_after, file_ids, memory_limit=memory_limit, network_policy=network_policy, skills=skills
     )
 
 
@@ -79,30 +57,11 @@ async def acreate_container(
     memory_limit: str | None = None,
     network_policy: Mapping[str, Any] | NetworkPolicy | None = None,
     skills: Sequence[Mapping[str, Any]] | None = None,
-    custom_llm_provider: str | None = None,
-    api_key: str | None = None,
-    api_base: str | None = None,
-    api_version: str | None = None,
-    timeout: float | httpx.Timeout | None = None,
-    max_retries: int | None = None,
-    extra_headers: Mapping[str, str] | None = None,
-    extra_query: Mapping[str, object] | None = None,
-    extra_body: Mapping[str, object] | None = None,
+    **options: Unpack[CallOptions],
 ) -> Container:
     """Create a container: await it."""
-    to = async_containers(custom_llm_provider, api_key, api_base, api_version)
-    return await to.create(
-        name,
-        expires_after,
-        file_ids,
-        memory_limit=memory_limit,
-        network_policy=network_policy,
-        skills=skills,
-        timeout=timeout,
-        max_retries=max_retries,
-        extra_headers=extra_headers,
-        extra_query=extra_query,
-        extra_body=extra_body,
+    return await async_containers(options).create(
+        name, expires_after, file_ids, memory_limit=memory_limit, network_policy=network_policy, skills=skills
     )
 
 
@@ -113,15 +72,7 @@ def list_containers(
     order: Order | None = None,
     *,
     name: str | None = None,
-    custom_llm_provider: str | None = None,
-    api_key: str | None = None,
-    api_base: str | None = None,
-    api_version: str | None = None,
-    timeout: float | httpx.Timeout | None = None,
-    max_retries: int | None = None,
-    extra_headers: Mapping[str, str] | None = None,
-    extra_query: Mapping[str, object] | None = None,
-    extra_body: Mapping[str, object] | None = None,
+    **options: Unpack[CallOptions],
 ) -> ContainerPage:
     """List containers, a page at a time.
 
@@ -138,18 +89,7 @@ def list_containers(
         for container in list_containers(limit=100).auto_paging():
             print(container.id, container.status)
     """
-    to = containers(custom_llm_provider, api_key, api_base, api_version)
-    return to.list(
-        after,
-        limit,
-        order,
-        name=name,
-        timeout=timeout,
-        max_retries=max_retries,
-        extra_headers=extra_headers,
-        extra_query=extra_query,
-        extra_body=extra_body,
-    )
+    return containers(options).list(after, limit, order, name=name)
 
 
 @twin_of(list_containers)
@@ -159,45 +99,14 @@ async def alist_containers(
     order: Order | None = None,
     *,
     name: str | None = None,
-    custom_llm_provider: str | None = None,
-    api_key: str | None = None,
-    api_base: str | None = None,
-    api_version: str | None = None,
-    timeout: float | httpx.Timeout | None = None,
-    max_retries: int | None = None,
-    extra_headers: Mapping[str, str] | None = None,
-    extra_query: Mapping[str, object] | None = None,
-    extra_body: Mapping[str, object] | None = None,
+    **options: Unpack[CallOptions],
 ) -> AsyncContainerPage:
     """List containers: await the page; then `async for container in page.auto_paging()`."""
-    to = async_containers(custom_llm_provider, api_key, api_base, api_version)
-    return await to.list(
-        after,
-        limit,
-        order,
-        name=name,
-        timeout=timeout,
-        max_retries=max_retries,
-        extra_headers=extra_headers,
-        extra_query=extra_query,
-        extra_body=extra_body,
-    )
+    return await async_containers(options).list(after, limit, order, name=name)
 
 
 @public
-def retrieve_container(
-    container_id: str,
-    *,
-    custom_llm_provider: str | None = None,
-    api_key: str | None = None,
-    api_base: str | None = None,
-    api_version: str | None = None,
-    timeout: float | httpx.Timeout | None = None,
-    max_retries: int | None = None,
-    extra_headers: Mapping[str, str] | None = None,
-    extra_query: Mapping[str, object] | None = None,
-    extra_body: Mapping[str, object] | None = None,
-) -> Container:
+def retrieve_container(container_id: str, **options: Unpack[CallOptions]) -> Container:
     """Retrieve a container. That counts as using it: it puts its expiry off.
 
     Args:
@@ -210,57 +119,17 @@ def retrieve_container(
         container = retrieve_container("cntr_123")
         print(container.status, container.expires_at)
     """
-    to = containers(custom_llm_provider, api_key, api_base, api_version)
-    return to.retrieve(
-        container_id,
-        timeout=timeout,
-        max_retries=max_retries,
-        extra_headers=extra_headers,
-        extra_query=extra_query,
-        extra_body=extra_body,
-    )
+    return containers(options).retrieve(container_id)
 
 
 @twin_of(retrieve_container)
-async def aretrieve_container(
-    container_id: str,
-    *,
-    custom_llm_provider: str | None = None,
-    api_key: str | None = None,
-    api_base: str | None = None,
-    api_version: str | None = None,
-    timeout: float | httpx.Timeout | None = None,
-    max_retries: int | None = None,
-    extra_headers: Mapping[str, str] | None = None,
-    extra_query: Mapping[str, object] | None = None,
-    extra_body: Mapping[str, object] | None = None,
-) -> Container:
+async def aretrieve_container(container_id: str, **options: Unpack[CallOptions]) -> Container:
     """Retrieve a container: await it."""
-    to = async_containers(custom_llm_provider, api_key, api_base, api_version)
-    return await to.retrieve(
-        container_id,
-        timeout=timeout,
-        max_retries=max_retries,
-        extra_headers=extra_headers,
-        extra_query=extra_query,
-        extra_body=extra_body,
-    )
+    return await async_containers(options).retrieve(container_id)
 
 
 @public
-def delete_container(
-    container_id: str,
-    *,
-    custom_llm_provider: str | None = None,
-    api_key: str | None = None,
-    api_base: str | None = None,
-    api_version: str | None = None,
-    timeout: float | httpx.Timeout | None = None,
-    max_retries: int | None = None,
-    extra_headers: Mapping[str, str] | None = None,
-    extra_query: Mapping[str, object] | None = None,
-    extra_body: Mapping[str, object] | None = None,
-) -> ContainerDeleted:
+def delete_container(container_id: str, **options: Unpack[CallOptions]) -> ContainerDeleted:
     """Delete a container, with all its files.
 
     Args:
@@ -272,38 +141,10 @@ def delete_container(
     Example:
         assert delete_container("cntr_123").deleted
     """
-    to = containers(custom_llm_provider, api_key, api_base, api_version)
-    return to.delete(
-        container_id,
-        timeout=timeout,
-        max_retries=max_retries,
-        extra_headers=extra_headers,
-        extra_query=extra_query,
-        extra_body=extra_body,
-    )
+    return containers(options).delete(container_id)
 
 
 @twin_of(delete_container)
-async def adelete_container(
-    container_id: str,
-    *,
-    custom_llm_provider: str | None = None,
-    api_key: str | None = None,
-    api_base: str | None = None,
-    api_version: str | None = None,
-    timeout: float | httpx.Timeout | None = None,
-    max_retries: int | None = None,
-    extra_headers: Mapping[str, str] | None = None,
-    extra_query: Mapping[str, object] | None = None,
-    extra_body: Mapping[str, object] | None = None,
-) -> ContainerDeleted:
+async def adelete_container(container_id: str, **options: Unpack[CallOptions]) -> ContainerDeleted:
     """Delete a container: await it."""
-    to = async_containers(custom_llm_provider, api_key, api_base, api_version)
-    return await to.delete(
-        container_id,
-        timeout=timeout,
-        max_retries=max_retries,
-        extra_headers=extra_headers,
-        extra_query=extra_query,
-        extra_body=extra_body,
-    )
+    return await async_containers(options).delete(container_id)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Generator, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Mapping
+from contextlib import aclosing, asynccontextmanager, closing, contextmanager
 from typing import Any, Final, TypeVar
 
 import httpx
@@ -19,7 +19,7 @@ from quaymaster.errors import (
     InvalidArgumentError,
 )
 from quaymaster.operations import Payload
-from quaymaster.options import DEFAULT_TIMEOUT_SECONDS, RequestOptions, Settings
+from quaymaster.options import DEFAULT_MAX_RETRIES, DEFAULT_TIMEOUT_SECONDS, RequestOptions, Settings
 from quaymaster.retries import Attempts
 
 T = TypeVar("T")
@@ -27,56 +27,63 @@ T = TypeVar("T")
 MAX_CONNECT_SECONDS: Final = 5.0
 
 
-class Body:
-    """An upload on its way: the same pieces for either driver."""
-
-    def __init__(self, pieces: Generator[bytes]) -> None:
-        self._pieces = pieces
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self._pieces
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self
-
-    async def __anext__(self) -> bytes:
-        for piece in self._pieces:
-            return piece
-        raise StopAsyncIteration
-
-
 class Exchange:
     """A call, its attempts so far, and what comes of them."""
 
     def __init__(self, call: Call[Any], settings: Settings, options: RequestOptions) -> None:
-        self._outgoing = outgoing(call, settings, options)
-        self._timeout = timeout_of(settings.timeout if options.timeout is None else options.timeout)
+        settings = settings.joined(options)
+        self._outgoing = outgoing(call, settings)
+        self._timeout = timeout_of(settings.timeout)
         self._redact = answers.Redaction(self._outgoing.headers)
         self._is_content = call.operation.response is Payload.CONTENT
         self._answered: tuple[int, dict[str, str]] | None = None
+        self._also: Mapping[str, str] = {}
         upload = self._outgoing.upload
-        retries = settings.max_retries if options.max_retries is None else options.max_retries
+        retries = DEFAULT_MAX_RETRIES if settings.max_retries is None else settings.max_retries
         self._attempts = Attempts(retries, (lambda: upload.can_repeat) if upload else lambda: True)
 
     @contextmanager
-    def body(self) -> Generator[Body | None]:
+    def body(self) -> Generator[Iterator[bytes] | None]:
         """The next attempt's upload, None where there is none. What it read from is closed at the end."""
         upload = self._outgoing.upload
         if upload is None:
             yield None
             return
         with closing(upload.pieces()) as pieces:
-            yield Body(pieces)
+            yield pieces
 
-    def request(self, body: Body | None) -> httpx.Request:
+    @asynccontextmanager
+    async def abody(self) -> AsyncGenerator[AsyncIterator[bytes] | None]:
+        """`body`, for the asynchronous driver."""
+        upload = self._outgoing.upload
+        if upload is None:
+            yield None
+            return
+        async with aclosing(upload.apieces()) as pieces:
+            yield pieces
+
+    def request(self, body: Iterator[bytes] | AsyncIterator[bytes] | None) -> httpx.Request:
         """The next attempt."""
         return httpx.Request(
             self._outgoing.method,
             self._outgoing.url,
-            headers=self._outgoing.attempt(self._attempts.number),
+            headers={**self._outgoing.attempt(self._attempts.number), **self._also},
             content=self._outgoing.content if body is None else body,
             extensions={"timeout": self._timeout.as_dict()},
         )
+
+    @property
+    def has_own_range(self) -> bool:
+        """Whether the caller asked for a part of a content."""
+        return "range" in self._outgoing.headers
+
+    def also_send(self, headers: Mapping[str, str]) -> None:
+        """Headers for all attempts to come, in place of those that were said here before."""
+        self._also = headers
+
+    def renew(self) -> None:
+        """Count failures from 0 again."""
+        self._attempts.number = 0
 
     def wait_seconds(self, error: APIError) -> float | None:
         """How many seconds to wait before the next attempt; None where this error is the end."""

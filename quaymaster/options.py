@@ -1,7 +1,7 @@
 """Where requests go, and with which credential: arguments first, then the environment.
 
-    api_base              goes there, with the provider's key if that is the provider's own host, else with
-                          QUAYMASTER_API_KEY if that is set, else with the provider's
+    api_base              goes there. The key is that of the provider, if it is the provider's own host, or if a
+                          provider is named that has one; else QUAYMASTER_API_KEY if that is set
     QUAYMASTER_API_BASE   goes to that gateway, with QUAYMASTER_API_KEY; unless a provider and a key are both given
     neither               goes to the provider, with its key; it is openai unless another is named
 
@@ -15,14 +15,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Final, Literal, TypedDict
 from urllib.parse import urlsplit
+
+import httpx
 
 from quaymaster.errors import InvalidArgumentError, MissingCredentialError
 from quaymaster.providers import Credential, Dialect, Endpoint, dialect_of
-
-if TYPE_CHECKING:
-    import httpx
 
 Order = Literal["asc", "desc"]
 """By the time of creation; "desc" is newest first."""
@@ -40,42 +39,90 @@ DEFAULT_MAX_RETRIES: Final = 2
 class Destination:
     """A server, and how to be let in. `repr` shows no secret.
 
-    `provider` is the dialect that is spoken. `header_provider` is what a gateway is told with each request: None where
-    the caller named no provider, or where the server is the provider itself. `tells_provider` is whether a gateway may
-    be there to be told.
+    `is_provider` is whether the provider itself is there, else it may be a gateway. That one is told with each request
+    whose API is meant: `provider_told`, None where the caller named none.
     """
 
     base_url: str
-    provider: str
-    headers: tuple[tuple[str, str], ...] = field(repr=False, default=())
-    query: tuple[tuple[str, str], ...] = ()
-    header_provider: str | None = None
-    tells_provider: bool = True
+    headers: Mapping[str, str] = field(repr=False, default_factory=dict)
+    query: Mapping[str, str] = field(default_factory=dict)
+    provider_told: str | None = None
+    is_provider: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestOptions:
+class DestinationOptions(TypedDict, total=False):
+    """Where to send: see `resolve`."""
+
+    custom_llm_provider: str | None
+    api_key: str | None
+    api_base: str | None
+    api_version: str | None
+
+
+class RequestOptions(TypedDict, total=False):
     """What any call may add to its own request. None leaves what the client has.
 
     `timeout` is in seconds, for each wait for the server (connecting: at most 5).
     """
 
-    timeout: float | httpx.Timeout | None = None
-    max_retries: int | None = None
-    extra_headers: Mapping[str, str] | None = field(default=None, repr=False)
-    extra_query: Mapping[str, object] | None = None
-    extra_body: Mapping[str, object] | None = field(default=None, repr=False)
+    timeout: float | httpx.Timeout | None
+    max_retries: int | None
+    extra_headers: Mapping[str, str] | None
+    extra_query: Mapping[str, object] | None
+    extra_body: Mapping[str, object] | None
+
+
+class CallOptions(DestinationOptions, RequestOptions, total=False):
+    """What every function takes beside its own arguments."""
+
+
+class ClientOptions(DestinationOptions, total=False):
+    """What either client takes."""
+
+    timeout: float | httpx.Timeout | None
+    max_retries: int | None
+    default_headers: Mapping[str, str] | None
+    default_query: Mapping[str, object] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What all requests of a client share."""
+    """What a request is sent with; a client's are what its requests have in common."""
 
     destination: Destination
     timeout: float | httpx.Timeout | None = None
-    max_retries: int = DEFAULT_MAX_RETRIES
+    max_retries: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     query: Mapping[str, object] = field(default_factory=dict)
+    body: Mapping[str, object] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of_client(cls, options: ClientOptions) -> Settings:
+        """Those of a client. Raises what `resolve` raises."""
+        return cls(
+            destination=_destination(options),
+            timeout=options.get("timeout"),
+            max_retries=options.get("max_retries"),
+            headers=options.get("default_headers") or {},
+            query=options.get("default_query") or {},
+        )
+
+    @classmethod
+    def of_call(cls, options: CallOptions) -> Settings:
+        """Those of a function's one request. Raises what `resolve` raises."""
+        return cls(destination=_destination(options)).joined(options)
+
+    def joined(self, options: RequestOptions | CallOptions) -> Settings:
+        """These settings with a request's own, which win."""
+        timeout, max_retries = options.get("timeout"), options.get("max_retries")
+        return Settings(
+            destination=self.destination,
+            timeout=self.timeout if timeout is None else timeout,
+            max_retries=self.max_retries if max_retries is None else max_retries,
+            headers=lowered(self.headers) | lowered(options.get("extra_headers") or {}),
+            query={**self.query, **(options.get("extra_query") or {})},
+            body={**self.body, **(options.get("extra_body") or {})},
+        )
 
 
 def resolve(
@@ -100,22 +147,41 @@ def resolve(
     own = dialect.owns(urlsplit(endpoint.origin).hostname or "")
     if own and not endpoint.base_path:
         endpoint = Endpoint(endpoint.origin, dialect.default_path)
-    if not api_key and not own and variables.get(f"{GATEWAY}_API_KEY") and api_base:
-        api_key = variables[f"{GATEWAY}_API_KEY"]
+    if api_base and not own and not (custom_llm_provider and variables.get(f"{prefix}_API_KEY")):
+        api_key = api_key or variables.get(f"{GATEWAY}_API_KEY")
+    openai = own and provider == DEFAULT_PROVIDER
     credential = Credential(
         api_key=_credential(api_key or variables.get(f"{prefix}_API_KEY"), prefix),
-        organization=variables.get("OPENAI_ORG_ID") if own and provider == "openai" else None,
-        project=variables.get("OPENAI_PROJECT_ID") if own and provider == "openai" else None,
+        organization=variables.get("OPENAI_ORG_ID") if openai else None,
+        project=variables.get("OPENAI_PROJECT_ID") if openai else None,
     )
     version = api_version or (variables.get(f"{prefix}_API_VERSION") if prefix != GATEWAY else None)
     return Destination(
         endpoint.origin + endpoint.base_path,
-        provider,
-        tuple((name.decode(), value.decode()) for name, value in dialect.headers(credential)),
-        (("api-version", version),) if version else (),
-        provider if custom_llm_provider and not own else None,
-        not own,
+        headers={name.decode(): value.decode() for name, value in dialect.headers(credential)},
+        query={"api-version": version} if version else {},
+        provider_told=provider if custom_llm_provider and not own else None,
+        is_provider=own,
     )
+
+
+def _destination(options: DestinationOptions) -> Destination:
+    return resolve(
+        custom_llm_provider=options.get("custom_llm_provider"),
+        api_key=options.get("api_key"),
+        api_base=options.get("api_base"),
+        api_version=options.get("api_version"),
+    )
+
+
+def lowered(headers: Mapping[str, str]) -> dict[str, str]:
+    """Headers by lower-case name. Raises InvalidArgumentError, which does not show the value."""
+    named = {}
+    for name, value in headers.items():
+        if not isinstance(value, str) or not value.isascii() or not (value + name).replace("\t", " ").isprintable():
+            raise InvalidArgumentError(f"The header {name!r} must be one line of ASCII text.")
+        named[name.lower()] = value.strip()
+    return named
 
 
 def _asks_gateway(provider: str | None, api_key: str | None, variables: Mapping[str, str]) -> bool:

@@ -7,23 +7,14 @@ it, one request each, to the end of the list.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from typing import Generic, Protocol, Self, TypeVar
+from typing import Generic, Self, TypeVar
 
 from pydantic import PrivateAttr
 
 from quaymaster.errors import QuaymasterError
 from quaymaster.types import ApiObject, Container, ContainerFile
 
-
-class Identified(Protocol):
-    """What lists are made of."""
-
-    @property
-    def id(self) -> str:
-        """What the next page begins after."""
-
-
-ItemT = TypeVar("ItemT", bound=Identified)
+ItemT = TypeVar("ItemT", Container, ContainerFile)
 
 
 class _Trail:
@@ -32,7 +23,7 @@ class _Trail:
     def __init__(self) -> None:
         self._seen: set[str] = set()
 
-    def is_new(self, items: Sequence[Identified]) -> bool:
+    def is_new(self, items: Sequence[Container] | Sequence[ContainerFile]) -> bool:
         """Whether these items are any, and were not here before."""
         if not items or items[-1].id in self._seen:
             return False

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar, Unpack
 
 from quaymaster import calls
 from quaymaster.calls import Call
 from quaymaster.options import Order, RequestOptions, Settings
 from quaymaster.pages import ContainerFilePage, ContainerPage
-from quaymaster.signatures import spelled
+from quaymaster.signatures import taking
 from quaymaster.transport import ContentStream, Transport
 from quaymaster.types import (
     Container,
@@ -26,9 +26,6 @@ from quaymaster.types import (
     OnProgress,
 )
 from quaymaster.uploads import FileTypes
-
-if TYPE_CHECKING:
-    import httpx
 
 T = TypeVar("T")
 
@@ -51,7 +48,7 @@ class Containers(_Resource):
         super().__init__(transport, settings)
         self.files = ContainerFiles(transport, settings)
 
-    @spelled
+    @taking(RequestOptions)
     def create(
         self,
         name: str,
@@ -61,11 +58,7 @@ class Containers(_Resource):
         memory_limit: str | None = None,
         network_policy: Mapping[str, Any] | NetworkPolicy | None = None,
         skills: Sequence[Mapping[str, Any]] | None = None,
-        timeout: float | httpx.Timeout | None = None,
-        max_retries: int | None = None,
-        extra_headers: Mapping[str, str] | None = None,
-        extra_query: Mapping[str, object] | None = None,
-        extra_body: Mapping[str, object] | None = None,
+        **options: Unpack[RequestOptions],
     ) -> Container:
         """Create a container: see `quaymaster.create_container`."""
         call = calls.create_container(
@@ -75,41 +68,22 @@ class Containers(_Resource):
             memory_limit=memory_limit,
             network_policy=network_policy,
             skills=skills,
-            extra_body=extra_body,
         )
-        return self._send(call, options_of(timeout, max_retries, extra_headers, extra_query))
+        return self._send(call, options)
 
-    @spelled
-    def retrieve(
-        self,
-        container_id: str,
-        *,
-        timeout: float | httpx.Timeout | None = None,
-        max_retries: int | None = None,
-        extra_headers: Mapping[str, str] | None = None,
-        extra_query: Mapping[str, object] | None = None,
-        extra_body: Mapping[str, object] | None = None,
-    ) -> Container:
+    @taking(RequestOptions)
+    def retrieve(self, container_id: str, **options: Unpack[RequestOptions]) -> Container:
         """Retrieve a container: see `quaymaster.retrieve_container`."""
-        call = calls.retrieve_container(container_id, extra_body=extra_body)
-        return self._send(call, options_of(timeout, max_retries, extra_headers, extra_query))
+        call = calls.retrieve_container(container_id)
+        return self._send(call, options)
 
-    @spelled
-    def delete(
-        self,
-        container_id: str,
-        *,
-        timeout: float | httpx.Timeout | None = None,
-        max_retries: int | None = None,
-        extra_headers: Mapping[str, str] | None = None,
-        extra_query: Mapping[str, object] | None = None,
-        extra_body: Mapping[str, object] | None = None,
-    ) -> ContainerDeleted:
+    @taking(RequestOptions)
+    def delete(self, container_id: str, **options: Unpack[RequestOptions]) -> ContainerDeleted:
         """Delete a container: see `quaymaster.delete_container`."""
-        call = calls.delete_container(container_id, extra_body=extra_body)
-        return self._send(call, options_of(timeout, max_retries, extra_headers, extra_query))
+        call = calls.delete_container(container_id)
+        return self._send(call, options)
 
-    @spelled
+    @taking(RequestOptions)
     def list(
         self,
         after: str | None = None,
@@ -117,35 +91,19 @@ class Containers(_Resource):
         order: Order | None = None,
         *,
         name: str | None = None,
-        timeout: float | httpx.Timeout | None = None,
-        max_retries: int | None = None,
-        extra_headers: Mapping[str, str] | None = None,
-        extra_query: Mapping[str, object] | None = None,
-        extra_body: Mapping[str, object] | None = None,
+        **options: Unpack[RequestOptions],
     ) -> ContainerPage:
         """List containers, a page at a time: see `quaymaster.list_containers`."""
-        call = calls.list_containers(
-            ContainerPage, after=after, limit=limit, order=order, name=name, extra_body=extra_body
-        )
-        page = self._send(call, options_of(timeout, max_retries, extra_headers, extra_query))
-        page._fetch = lambda last_id: self.list(
-            last_id,
-            limit,
-            order,
-            name=name,
-            timeout=timeout,
-            max_retries=max_retries,
-            extra_headers=extra_headers,
-            extra_query=extra_query,
-            extra_body=extra_body,
-        )
+        call = calls.list_containers(ContainerPage, after=after, limit=limit, order=order, name=name)
+        page = self._send(call, options)
+        page._fetch = lambda last_id: self.list(last_id, limit, order, name=name, **options)
         return page
 
 
 class ContainerFiles(_Resource):
     """`client.containers.files`: create, list, retrieve, read and delete the files of a container."""
 
-    @spelled
+    @taking(RequestOptions)
     def create(
         self,
         container_id: str,
@@ -153,124 +111,49 @@ class ContainerFiles(_Resource):
         *,
         file_id: str | None = None,
         on_progress: OnProgress | None = None,
-        timeout: float | httpx.Timeout | None = None,
-        max_retries: int | None = None,
-        extra_headers: Mapping[str, str] | None = None,
-        extra_query: Mapping[str, object] | None = None,
-        extra_body: Mapping[str, object] | None = None,
+        **options: Unpack[RequestOptions],
     ) -> ContainerFile:
         """Upload or copy a file: see `quaymaster.create_container_file`."""
-        call = calls.create_container_file(
-            container_id, file=file, file_id=file_id, on_progress=on_progress, extra_body=extra_body
-        )
-        return self._send(call, options_of(timeout, max_retries, extra_headers, extra_query))
+        call = calls.create_container_file(container_id, file=file, file_id=file_id, on_progress=on_progress)
+        return self._send(call, options)
 
-    @spelled
-    def retrieve(
-        self,
-        file_id: str,
-        *,
-        container_id: str,
-        timeout: float | httpx.Timeout | None = None,
-        max_retries: int | None = None,
-        extra_headers: Mapping[str, str] | None = None,
-        extra_query: Mapping[str, object] | None = None,
-        extra_body: Mapping[str, object] | None = None,
-    ) -> ContainerFile:
+    @taking(RequestOptions)
+    def retrieve(self, file_id: str, *, container_id: str, **options: Unpack[RequestOptions]) -> ContainerFile:
         """Retrieve what is known of a file: see `quaymaster.retrieve_container_file`."""
-        call = calls.retrieve_container_file(container_id, file_id, extra_body=extra_body)
-        return self._send(call, options_of(timeout, max_retries, extra_headers, extra_query))
+        call = calls.retrieve_container_file(container_id, file_id)
+        return self._send(call, options)
 
-    @spelled
-    def delete(
-        self,
-        file_id: str,
-        *,
-        container_id: str,
-        timeout: float | httpx.Timeout | None = None,
-        max_retries: int | None = None,
-        extra_headers: Mapping[str, str] | None = None,
-        extra_query: Mapping[str, object] | None = None,
-        extra_body: Mapping[str, object] | None = None,
-    ) -> ContainerFileDeleted:
+    @taking(RequestOptions)
+    def delete(self, file_id: str, *, container_id: str, **options: Unpack[RequestOptions]) -> ContainerFileDeleted:
         """Delete a file: see `quaymaster.delete_container_file`."""
-        call = calls.delete_container_file(container_id, file_id, extra_body=extra_body)
-        return self._send(call, options_of(timeout, max_retries, extra_headers, extra_query))
+        call = calls.delete_container_file(container_id, file_id)
+        return self._send(call, options)
 
-    @spelled
-    def content(
-        self,
-        file_id: str,
-        *,
-        container_id: str,
-        timeout: float | httpx.Timeout | None = None,
-        max_retries: int | None = None,
-        extra_headers: Mapping[str, str] | None = None,
-        extra_query: Mapping[str, object] | None = None,
-        extra_body: Mapping[str, object] | None = None,
-    ) -> bytes:
+    @taking(RequestOptions)
+    def content(self, file_id: str, *, container_id: str, **options: Unpack[RequestOptions]) -> bytes:
         """A file's bytes, in memory: see `quaymaster.retrieve_container_file_content`."""
-        call = calls.retrieve_container_file_content(container_id, file_id, extra_body=extra_body)
-        return self._send(call, options_of(timeout, max_retries, extra_headers, extra_query))
+        call = calls.retrieve_container_file_content(container_id, file_id)
+        return self._send(call, options)
 
-    @spelled
+    @taking(RequestOptions)
     def stream(
-        self,
-        file_id: str,
-        *,
-        container_id: str,
-        timeout: float | httpx.Timeout | None = None,
-        max_retries: int | None = None,
-        extra_headers: Mapping[str, str] | None = None,
-        extra_query: Mapping[str, object] | None = None,
-        extra_body: Mapping[str, object] | None = None,
+        self, file_id: str, *, container_id: str, **options: Unpack[RequestOptions]
     ) -> AbstractContextManager[ContentStream]:
         """A file's bytes as they come: see `quaymaster.stream_container_file_content`."""
-        call = calls.retrieve_container_file_content(container_id, file_id, extra_body=extra_body)
-        return self._transport.stream(
-            call, self._settings, options_of(timeout, max_retries, extra_headers, extra_query)
-        )
+        call = calls.retrieve_container_file_content(container_id, file_id)
+        return self._transport.stream(call, self._settings, options)
 
-    @spelled
+    @taking(RequestOptions)
     def list(
         self,
         container_id: str,
         after: str | None = None,
         limit: int | None = None,
         order: Order | None = None,
-        *,
-        timeout: float | httpx.Timeout | None = None,
-        max_retries: int | None = None,
-        extra_headers: Mapping[str, str] | None = None,
-        extra_query: Mapping[str, object] | None = None,
-        extra_body: Mapping[str, object] | None = None,
+        **options: Unpack[RequestOptions],
     ) -> ContainerFilePage:
         """List a container's files, a page at a time: see `quaymaster.list_container_files`."""
-        call = calls.list_container_files(
-            ContainerFilePage, container_id, after=after, limit=limit, order=order, extra_body=extra_body
-        )
-        page = self._send(call, options_of(timeout, max_retries, extra_headers, extra_query))
-        page._fetch = lambda last_id: self.list(
-            container_id,
-            last_id,
-            limit,
-            order,
-            timeout=timeout,
-            max_retries=max_retries,
-            extra_headers=extra_headers,
-            extra_query=extra_query,
-            extra_body=extra_body,
-        )
+        call = calls.list_container_files(ContainerFilePage, container_id, after=after, limit=limit, order=order)
+        page = self._send(call, options)
+        page._fetch = lambda last_id: self.list(container_id, last_id, limit, order, **options)
         return page
-
-
-def options_of(
-    timeout: float | httpx.Timeout | None,
-    max_retries: int | None,
-    extra_headers: Mapping[str, str] | None,
-    extra_query: Mapping[str, object] | None,
-) -> RequestOptions:
-    """A request's own options, but for its additional fields, which are the call's."""
-    return RequestOptions(
-        timeout=timeout, max_retries=max_retries, extra_headers=extra_headers, extra_query=extra_query
-    )

@@ -1,8 +1,9 @@
 """Whether and when to try again: OpenAI's rules, as a state machine without I/O.
 
 Tried again are connection errors, timeouts, and the statuses 408, 409, 429 and 500 and above. `x-should-retry: true` or
-`false` overrules the status. The wait is `retry-after-ms`, else `retry-after` (seconds, or a date), if it is at most 60
-seconds; else 0.5 seconds, doubled with each attempt up to 8, less up to a quarter by chance.
+`false` overrules the status. The wait is what the server asks for: `retry-after-ms`, else `retry-after` (seconds, or a
+date); where that is more than two minutes, it is the end. Else it is 0.5 seconds, doubled with each attempt up to 8, less
+up to a quarter by chance.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from typing import Final
 
 FIRST_WAIT_SECONDS: Final = 0.5
 MAX_WAIT_SECONDS: Final = 8.0
-MAX_TOLD_WAIT_SECONDS: Final = 60.0
-"""A server that asks for more is not waited for as long as it says."""
+MAX_TOLD_WAIT_SECONDS: Final = 120.0
+"""A server that asks for more is not asked again."""
 
 _ALSO_RETRIED: Final = frozenset({408, 409, 429})
 
@@ -53,28 +54,27 @@ class Attempts:
         return self._next(headers) if again else None
 
     def _next(self, headers: Mapping[str, str]) -> float | None:
-        if self.number >= self._max_retries or not self._can_repeat():
-            return None
         told = self._told_seconds(headers)
-        wait = min(FIRST_WAIT_SECONDS * 2.0 ** min(self.number, 16), MAX_WAIT_SECONDS) * (1 - 0.25 * self._chance())
+        if self.number >= self._max_retries or told > MAX_TOLD_WAIT_SECONDS or not self._can_repeat():
+            return None
+        backoff = min(FIRST_WAIT_SECONDS * 2.0 ** min(self.number, 16), MAX_WAIT_SECONDS)
         self.number += 1
-        return wait if told is None else told
+        return told if told > 0 else backoff * (1 - 0.25 * self._chance())
 
-    def _told_seconds(self, headers: Mapping[str, str]) -> float | None:
-        """How long the server asks to wait; None where it does not say, or asks for too much."""
-        seconds = _number(headers.get("retry-after-ms"))
-        seconds = None if seconds is None else seconds / 1000
-        if seconds is None and (told := headers.get("retry-after")) is not None:
-            seconds = _number(told)
-            if seconds is None:
-                seconds = self._until(told)
-        return seconds if seconds is not None and 0 < seconds <= MAX_TOLD_WAIT_SECONDS else None
+    def _told_seconds(self, headers: Mapping[str, str]) -> float:
+        """How long the server asks to wait; nothing positive where it does not say."""
+        milliseconds, seconds = headers.get("retry-after-ms"), headers.get("retry-after")
+        if (number := _number(milliseconds)) is not None:
+            return number / 1000
+        if (number := _number(seconds)) is not None:
+            return number
+        return 0 if seconds is None else self._until(seconds)
 
-    def _until(self, date: str) -> float | None:
+    def _until(self, date: str) -> float:
         try:
             return parsedate_to_datetime(date).timestamp() - self._clock()
-        except (ValueError, OverflowError):
-            return None
+        except (ValueError, OverflowError, OSError):
+            return 0
 
 
 def _number(text: str | None) -> float | None:

@@ -6,10 +6,11 @@ import inspect
 from collections.abc import Callable
 from difflib import get_close_matches
 from functools import wraps
-from typing import Any, Final, ParamSpec, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
-P = ParamSpec("P")
-R = TypeVar("R")
+from quaymaster.options import CallOptions
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 COMMON: Final = """\
 Every function also takes:
@@ -55,53 +56,71 @@ _OTHER_NAMES: Final = {
 """What other libraries call it, where the nearest spelling would mislead."""
 
 
-def spelled(function: Callable[P, R]) -> Callable[P, R]:
-    """Make a function's TypeError for an unknown argument name the nearest known one."""
-    names = frozenset(
-        name
-        for name, parameter in inspect.signature(function).parameters.items()
-        if parameter.kind in {parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY} and name != "self"
-    )
+def taking(options: type) -> Callable[[F], F]:
+    """For a function with `**options`, as this TypedDict has them: its signature shows each of them, and its TypeError
+    for one that there is not names the nearest."""
 
-    def check(given: dict[str, Any]) -> None:
-        for name in given:
-            if name not in names:
-                raise TypeError(_unknown(function, name, names))
+    def decorate(function: F) -> F:
+        signature = _signature(function, options)
+        names = frozenset(signature.parameters) - {"self"}
 
-    if inspect.iscoroutinefunction(function):
+        def check(given: dict[str, Any]) -> None:
+            for name in given:
+                if name not in names:
+                    raise TypeError(_unknown(function, name, names))
 
-        @wraps(function)
-        async def awaited(*args: P.args, **kwargs: P.kwargs) -> Any:
-            check(kwargs)
-            return await function(*args, **kwargs)
+        if inspect.iscoroutinefunction(function):
 
-        return cast("Callable[P, R]", awaited)
+            @wraps(function)
+            async def awaited(*args: Any, **kwargs: Any) -> Any:
+                check(kwargs)
+                return await function(*args, **kwargs)
 
-    @wraps(function)
-    def called(*args: P.args, **kwargs: P.kwargs) -> R:
-        check(kwargs)
-        return function(*args, **kwargs)
+            wrapper: Any = awaited
+        else:
 
-    return called
+            @wraps(function)
+            def called(*args: Any, **kwargs: Any) -> Any:
+                check(kwargs)
+                return function(*args, **kwargs)
+
+            wrapper = called
+        wrapper.__signature__ = signature
+        return cast(F, wrapper)
+
+    return decorate
 
 
-def public(function: Callable[P, R]) -> Callable[P, R]:
-    """A public function: help with misspelt arguments, and the common ones explained in its docstring."""
-    described = spelled(function)
+def public(function: F) -> F:
+    """A public function: the common arguments are explained in its docstring too."""
+    described = taking(CallOptions)(function)
     described.__doc__ = f"{inspect.cleandoc(function.__doc__ or '')}\n\n{COMMON}"
     return described
 
 
-def twin_of(blocking: Callable[..., Any]) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def twin_of(blocking: Callable[..., Any]) -> Callable[[F], F]:
     """A public function that is the asynchronous twin of another: the same arguments, the same help."""
 
-    def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        described = spelled(function)
+    def decorate(function: F) -> F:
+        described = taking(CallOptions)(function)
         own = inspect.cleandoc(function.__doc__ or "")
         described.__doc__ = f"{own}\n\nThe asynchronous twin of `{blocking.__name__}`:\n\n{blocking.__doc__ or ''}"
         return described
 
     return decorate
+
+
+def _signature(function: Callable[..., Any], options: type) -> inspect.Signature:
+    """A function's signature, with each option in place of `**options`."""
+    written = inspect.signature(function)
+    own = [each for each in written.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
+    common = [
+        inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=getattr(kind, "__forward_arg__", kind)
+        )
+        for name, kind in options.__annotations__.items()
+    ]
+    return written.replace(parameters=own + common)
 
 
 def _unknown(function: Callable[..., Any], name: str, names: frozenset[str]) -> str:

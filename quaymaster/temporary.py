@@ -6,15 +6,13 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any, Unpack
 
 from quaymaster.containers import acreate_container, adelete_container, create_container, delete_container
 from quaymaster.errors import APIError, ContainerExpiredError, NotFoundError
+from quaymaster.options import CallOptions
 from quaymaster.signatures import public
 from quaymaster.types import Container, ContainerDeleted, ExpiresAfter, NetworkPolicy
-
-if TYPE_CHECKING:
-    import httpx
 
 
 @dataclass
@@ -74,15 +72,7 @@ def container(
     memory_limit: str | None = None,
     network_policy: Mapping[str, Any] | NetworkPolicy | None = None,
     skills: Sequence[Mapping[str, Any]] | None = None,
-    custom_llm_provider: str | None = None,
-    api_key: str | None = None,
-    api_base: str | None = None,
-    api_version: str | None = None,
-    timeout: float | httpx.Timeout | None = None,
-    max_retries: int | None = None,
-    extra_headers: Mapping[str, str] | None = None,
-    extra_query: Mapping[str, object] | None = None,
-    extra_body: Mapping[str, object] | None = None,
+    **options: Unpack[CallOptions],
 ) -> TemporaryContainer:
     """A container that is made when a `with` (or `async with`) block is entered, and deleted when it is left.
 
@@ -99,17 +89,6 @@ def container(
         with container("crate") as crate:
             create_container_file(crate.id, file="data.csv")
     """
-    common: dict[str, Any] = {
-        "custom_llm_provider": custom_llm_provider,
-        "api_key": api_key,
-        "api_base": api_base,
-        "api_version": api_version,
-        "timeout": timeout,
-        "max_retries": max_retries,
-        "extra_headers": extra_headers,
-        "extra_query": extra_query,
-        "extra_body": extra_body,
-    }
     fields: dict[str, Any] = {
         "expires_after": expires_after,
         "file_ids": file_ids,
@@ -118,8 +97,8 @@ def container(
         "skills": skills,
     }
     return TemporaryContainer(
-        partial(create_container, name, **fields, **common),
-        partial(acreate_container, name, **fields, **common),
-        partial(delete_container, **common),
-        partial(adelete_container, **common),
+        partial(create_container, name, **fields, **options),
+        partial(acreate_container, name, **fields, **options),
+        partial(delete_container, **options),
+        partial(adelete_container, **options),
     )
