@@ -2,8 +2,8 @@
 
 Tried again are connection errors, timeouts, and the statuses 408, 409, 429 and 500 and above. `x-should-retry: true` or
 `false` overrules the status. The wait is what the server asks for: `retry-after-ms`, else `retry-after` (seconds, or a
-date); where that is more than two minutes, it is the end. Else it is 0.5 seconds, doubled with each attempt up to 8, less
-up to a quarter by chance.
+date); where that is more than two minutes, it is the end. Else it is 0.5 seconds, doubled with each attempt up to 8,
+less up to a quarter by chance.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
-from math import isfinite
+from math import isnan
 from typing import Final
 
 FIRST_WAIT_SECONDS: Final = 0.5
@@ -82,4 +82,4 @@ def _number(text: str | None) -> float | None:
         number = float(text) if text is not None else None
     except ValueError:
         return None
-    return number if number is not None and isfinite(number) else None
+    return number if number is not None and not isnan(number) else None
