@@ -17,6 +17,7 @@ from quaymaster.client import (
 from quaymaster.container_files import (
     acreate_container_file,
     adelete_container_file,
+    adownload_container_file,
     alist_container_files,
     aretrieve_container_file,
     aretrieve_container_file_content,
@@ -24,6 +25,7 @@ from quaymaster.container_files import (
     aupload_container_file,
     create_container_file,
     delete_container_file,
+    download_container_file,
     list_container_files,
     retrieve_container_file,
     retrieve_container_file_content,
@@ -39,6 +41,10 @@ from quaymaster.containers import (
     delete_container,
     list_containers,
     retrieve_container,
+)
+from quaymaster.contents import (
+    AsyncContentStream,
+    ContentStream,
 )
 from quaymaster.errors import (
     APIConnectionError,
@@ -68,10 +74,6 @@ from quaymaster.pages import (
 from quaymaster.temporary import (
     TemporaryContainer,
     container,
-)
-from quaymaster.transport import (
-    AsyncContentStream,
-    ContentStream,
 )
 from quaymaster.types import (
     Container,
@@ -125,6 +127,7 @@ __all__ = [
     "acreate_container_file",
     "adelete_container",
     "adelete_container_file",
+    "adownload_container_file",
     "alist_container_files",
     "alist_containers",
     "aretrieve_container",
@@ -137,6 +140,7 @@ __all__ = [
     "create_container_file",
     "delete_container",
     "delete_container_file",
+    "download_container_file",
     "list_container_files",
     "list_containers",
     "retrieve_container",

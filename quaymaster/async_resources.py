@@ -8,14 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, TypeVar, Unpack
+from functools import partial
+from os import PathLike
+from pathlib import Path
+from typing import IO, Any, TypeVar, Unpack, overload
 
 from quaymaster import calls
 from quaymaster.calls import Call
+from quaymaster.contents import AsyncContentStream
+from quaymaster.downloads import adownload
+from quaymaster.landings import Target, inside, is_folder, landing_at
 from quaymaster.options import Order, RequestOptions, Settings
 from quaymaster.pages import AsyncContainerFilePage, AsyncContainerPage
 from quaymaster.signatures import taking
-from quaymaster.transport import AsyncContentStream, AsyncTransport
+from quaymaster.threads import in_thread
+from quaymaster.transport import AsyncTransport
 from quaymaster.types import (
     Container,
     ContainerDeleted,
@@ -144,6 +151,46 @@ class AsyncContainerFiles(_Resource):
         """A file's bytes as they come: see `quaymaster.astream_container_file_content`."""
         call = calls.retrieve_container_file_content(container_id, file_id)
         return self._transport.stream(call, self._settings, options)
+
+    @overload
+    async def download(
+        self,
+        file_id: str,
+        *,
+        container_id: str,
+        to: str | PathLike[str],
+        on_progress: OnProgress | None = None,
+        **options: Unpack[RequestOptions],
+    ) -> Path: ...
+
+    @overload
+    async def download(
+        self,
+        file_id: str,
+        *,
+        container_id: str,
+        to: IO[bytes],
+        on_progress: OnProgress | None = None,
+        **options: Unpack[RequestOptions],
+    ) -> None: ...
+
+    @taking(RequestOptions)
+    async def download(
+        self,
+        file_id: str,
+        *,
+        container_id: str,
+        to: Target,
+        on_progress: OnProgress | None = None,
+        **options: Unpack[RequestOptions],
+    ) -> Path | None:
+        """A file's bytes into a file: see `quaymaster.adownload_container_file`."""
+        call = calls.retrieve_container_file_content(container_id, file_id)
+        if await in_thread(partial(is_folder, to)):
+            file = await self.retrieve(file_id, container_id=container_id, **options)
+            to = inside(to, file.filename, file_id)
+        stream = partial(self._transport.stream, call, self._settings, options)
+        return await adownload(lambda may_restart: stream(may_restart=may_restart), landing_at(to), on_progress)
 
     @taking(RequestOptions)
     async def list(

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from typing import Unpack
+from os import PathLike
+from pathlib import Path
+from typing import IO, Unpack, overload
 
+from quaymaster.contents import AsyncContentStream, ContentStream
+from quaymaster.landings import Target
 from quaymaster.options import CallOptions, Order
 from quaymaster.pages import AsyncContainerFilePage, ContainerFilePage
 from quaymaster.shared import async_containers, containers
 from quaymaster.signatures import public, twin_of
-from quaymaster.transport import AsyncContentStream, ContentStream
 from quaymaster.types import ContainerFile, ContainerFileDeleted, OnProgress
 from quaymaster.uploads import FileTypes
 
@@ -194,6 +197,96 @@ def astream_container_file_content(
 ) -> AbstractAsyncContextManager[AsyncContentStream]:
     """The content of a file as it comes: `async with … as content`, then `async for piece in content.aiter_bytes()`."""
     return async_containers(options).files.stream(file_id, container_id=container_id)
+
+
+@overload
+def download_container_file(
+    container_id: str,
+    file_id: str,
+    *,
+    to: str | PathLike[str],
+    on_progress: OnProgress | None = None,
+    **options: Unpack[CallOptions],
+) -> Path: ...
+
+
+@overload
+def download_container_file(
+    container_id: str,
+    file_id: str,
+    *,
+    to: IO[bytes],
+    on_progress: OnProgress | None = None,
+    **options: Unpack[CallOptions],
+) -> None: ...
+
+
+@public
+def download_container_file(
+    container_id: str,
+    file_id: str,
+    *,
+    to: Target,
+    on_progress: OnProgress | None = None,
+    **options: Unpack[CallOptions],
+) -> Path | None:
+    """Download a file into a file, in little memory.
+
+    Where the connection is cut, what is missing is asked for, if the server can send parts; else it starts again. A
+    path is written to under a temporary name beside it, and renamed at the end: after a failure it is what it was.
+
+    Args:
+        container_id: the container's id ("cntr_…").
+        file_id: the file's id ("cfile_…").
+        to: a path; a folder that exists, in which the file gets its own name; or a file opened for writing bytes.
+        on_progress: called with the bytes that have come so far, and those of the whole file (None: not known).
+
+    Returns:
+        The path of the file; None where `to` was an open file, which stays open.
+
+    Raises OSError where it cannot be written.
+
+    Example:
+        path = download_container_file("cntr_123", "cfile_456", to="downloads/")
+    """
+    files = containers(options).files
+    return files.download(file_id, container_id=container_id, to=to, on_progress=on_progress)
+
+
+@overload
+async def adownload_container_file(
+    container_id: str,
+    file_id: str,
+    *,
+    to: str | PathLike[str],
+    on_progress: OnProgress | None = None,
+    **options: Unpack[CallOptions],
+) -> Path: ...
+
+
+@overload
+async def adownload_container_file(
+    container_id: str,
+    file_id: str,
+    *,
+    to: IO[bytes],
+    on_progress: OnProgress | None = None,
+    **options: Unpack[CallOptions],
+) -> None: ...
+
+
+@twin_of(download_container_file)
+async def adownload_container_file(
+    container_id: str,
+    file_id: str,
+    *,
+    to: Target,
+    on_progress: OnProgress | None = None,
+    **options: Unpack[CallOptions],
+) -> Path | None:
+    """Download a file into a file: await it."""
+    files = async_containers(options).files
+    return await files.download(file_id, container_id=container_id, to=to, on_progress=on_progress)
 
 
 upload_container_file = create_container_file

@@ -8,14 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, TypeVar, Unpack
+from functools import partial
+from os import PathLike
+from pathlib import Path
+from typing import IO, Any, TypeVar, Unpack, overload
 
 from quaymaster import calls
 from quaymaster.calls import Call
+from quaymaster.contents import ContentStream
+from quaymaster.downloads import download
+from quaymaster.landings import Target, inside, is_folder, landing_at
 from quaymaster.options import Order, RequestOptions, Settings
 from quaymaster.pages import ContainerFilePage, ContainerPage
 from quaymaster.signatures import taking
-from quaymaster.transport import ContentStream, Transport
+from quaymaster.transport import Transport
 from quaymaster.types import (
     Container,
     ContainerDeleted,
@@ -142,6 +148,46 @@ class ContainerFiles(_Resource):
         """A file's bytes as they come: see `quaymaster.stream_container_file_content`."""
         call = calls.retrieve_container_file_content(container_id, file_id)
         return self._transport.stream(call, self._settings, options)
+
+    @overload
+    def download(
+        self,
+        file_id: str,
+        *,
+        container_id: str,
+        to: str | PathLike[str],
+        on_progress: OnProgress | None = None,
+        **options: Unpack[RequestOptions],
+    ) -> Path: ...
+
+    @overload
+    def download(
+        self,
+        file_id: str,
+        *,
+        container_id: str,
+        to: IO[bytes],
+        on_progress: OnProgress | None = None,
+        **options: Unpack[RequestOptions],
+    ) -> None: ...
+
+    @taking(RequestOptions)
+    def download(
+        self,
+        file_id: str,
+        *,
+        container_id: str,
+        to: Target,
+        on_progress: OnProgress | None = None,
+        **options: Unpack[RequestOptions],
+    ) -> Path | None:
+        """A file's bytes into a file: see `quaymaster.download_container_file`."""
+        call = calls.retrieve_container_file_content(container_id, file_id)
+        if is_folder(to):
+            file = self.retrieve(file_id, container_id=container_id, **options)
+            to = inside(to, file.filename, file_id)
+        stream = partial(self._transport.stream, call, self._settings, options)
+        return download(lambda may_restart: stream(may_restart=may_restart), landing_at(to), on_progress)
 
     @taking(RequestOptions)
     def list(

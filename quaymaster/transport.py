@@ -14,8 +14,8 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator
-from contextlib import asynccontextmanager, closing, contextmanager, suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import aclosing, asynccontextmanager, closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final, TypeVar
 from weakref import WeakKeyDictionary
@@ -24,69 +24,15 @@ import httpx
 
 from quaymaster import answers
 from quaymaster.calls import Call
+from quaymaster.contents import AsyncContentStream, ContentStream
 from quaymaster.errors import APIError, QuaymasterError
 from quaymaster.exchange import Exchange
 from quaymaster.options import RequestOptions, Settings
+from quaymaster.passage import Passage
 
 T = TypeVar("T")
 
 LIMITS: Final = httpx.Limits(max_connections=1000, max_keepalive_connections=100, keepalive_expiry=30)
-
-
-class _Content:
-    """What a content's answer says before its body is read."""
-
-    def __init__(self, response: httpx.Response, exchange: Exchange) -> None:
-        self._response = response
-        self._exchange = exchange
-
-    @property
-    def status_code(self) -> int:
-        """200, or 206 where a range was asked for and is what comes."""
-        return self._response.status_code
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """The answer's headers, names in lower case."""
-        return dict(self._response.headers.items())
-
-    @property
-    def total_bytes(self) -> int | None:
-        """How many bytes come; None where the server does not say."""
-        return answers.total_bytes(self._response.headers)
-
-
-class ContentStream(_Content):
-    """A file's content as it comes; it can be read once."""
-
-    def iter_bytes(self, chunk_size: int | None = None) -> Iterator[bytes]:
-        """The content, in pieces of `chunk_size` bytes, or as they come.
-
-        Raises APIConnectionError where it is cut off, and APITimeoutError where it stops.
-        """
-        with self._exchange.translated():
-            yield from self._response.iter_bytes(chunk_size)
-
-    def read(self) -> bytes:
-        """The whole content, in memory. Raises what `iter_bytes` raises."""
-        return b"".join(self.iter_bytes())
-
-
-class AsyncContentStream(_Content):
-    """A file's content as it comes; it can be read once."""
-
-    async def aiter_bytes(self, chunk_size: int | None = None) -> AsyncIterator[bytes]:
-        """The content, in pieces of `chunk_size` bytes, or as they come.
-
-        Raises APIConnectionError where it is cut off, and APITimeoutError where it stops.
-        """
-        with self._exchange.translated():
-            async for piece in self._response.aiter_bytes(chunk_size):
-                yield piece
-
-    async def aread(self) -> bytes:
-        """The whole content, in memory. Raises what `aiter_bytes` raises."""
-        return b"".join([piece async for piece in self.aiter_bytes()])
 
 
 class Transport:
@@ -107,14 +53,21 @@ class Transport:
         return exchange.parsed(call, self._answer(exchange, lambda response: _whole(response, exchange)))
 
     @contextmanager
-    def stream(self, call: Call[bytes], settings: Settings, options: RequestOptions) -> Generator[ContentStream]:
-        """Make a call, again if need be, and leave its answer to be read. Raises APIError."""
+    def stream(
+        self, call: Call[bytes], settings: Settings, options: RequestOptions, *, may_restart: bool = False
+    ) -> Generator[ContentStream]:
+        """Make a call, again if need be, and leave its answer to be read. Raises APIError.
+
+        `may_restart`: whoever reads it looks at `restarts`, and can take what comes from the start again.
+        """
         exchange = Exchange(call, settings, options)
-        response = self._answer(exchange, lambda response: response)
-        try:
-            yield ContentStream(response, exchange)
-        finally:
-            response.close()
+
+        def send() -> httpx.Response:
+            return self._answer(exchange, lambda response: response)
+
+        passage = Passage(may_restart=may_restart, has_own_range=exchange.has_own_range)
+        with closing(send()) as first, closing(ContentStream(first, exchange, passage, send)) as content:
+            yield content
 
     def close(self) -> None:
         """Close the pool. Further calls raise QuaymasterError."""
@@ -173,15 +126,23 @@ class AsyncTransport:
 
     @asynccontextmanager
     async def stream(
-        self, call: Call[bytes], settings: Settings, options: RequestOptions
+        self, call: Call[bytes], settings: Settings, options: RequestOptions, *, may_restart: bool = False
     ) -> AsyncGenerator[AsyncContentStream]:
-        """Make a call, again if need be, and leave its answer to be read. Raises APIError."""
+        """Make a call, again if need be, and leave its answer to be read. Raises APIError.
+
+        `may_restart`: whoever reads it looks at `restarts`, and can take what comes from the start again.
+        """
         exchange = Exchange(call, settings, options)
-        response = await self._answer(exchange, _unread)
-        try:
-            yield AsyncContentStream(response, exchange)
-        finally:
-            await response.aclose()
+
+        async def send() -> httpx.Response:
+            return await self._answer(exchange, _unread)
+
+        passage = Passage(may_restart=may_restart, has_own_range=exchange.has_own_range)
+        async with (
+            aclosing(await send()) as first,
+            aclosing(AsyncContentStream(first, exchange, passage, send)) as content,
+        ):
+            yield content
 
     async def aclose(self) -> None:
         """Close the pool of the running loop. Further calls raise QuaymasterError."""
@@ -201,8 +162,9 @@ class AsyncTransport:
 
     async def _attempt(self, exchange: Exchange, take: Callable[[httpx.Response], Awaitable[T]]) -> T:
         http = await self._http()
-        with exchange.translated(), exchange.body() as body:
-            response = await http.send(exchange.request(body), stream=True, auth=None, follow_redirects=False)
+        with exchange.translated():
+            async with exchange.abody() as body:
+                response = await http.send(exchange.request(body), stream=True, auth=None, follow_redirects=False)
             try:
                 if not answers.is_success(response.status_code):
                     raise exchange.refusal(response, await _abeginning(response))

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import io
 import json
 import mimetypes
 import os
-from collections.abc import Generator, Iterator, Mapping
+import stat
+from collections.abc import AsyncGenerator, Generator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
+from inspect import iscoroutinefunction
 from pathlib import Path
 from typing import IO, Final, TypeAlias
 from uuid import uuid4
 
 from quaymaster.errors import InvalidArgumentError
+from quaymaster.threads import in_thread
 from quaymaster.types import OnProgress
 
 Content: TypeAlias = "bytes | bytearray | memoryview | str | os.PathLike[str] | IO[bytes]"
@@ -49,7 +55,9 @@ class Upload:
     @property
     def can_repeat(self) -> bool:
         """Whether this can be sent (again)."""
-        return not self.was_read or isinstance(self.content, (bytes, memoryview, Path)) or self.start is not None
+        if isinstance(self.content, Path):
+            return not self.was_read or self.size is not None
+        return not self.was_read or isinstance(self.content, (bytes, memoryview)) or self.start is not None
 
     @property
     def media_type(self) -> str:
@@ -62,45 +70,91 @@ class Upload:
         return None if self.size is None else len(self._head()) + self.size + len(self._tail())
 
     def pieces(self) -> Generator[bytes]:
-        """The body, from the start. Each piece has at most 256 KiB of the file."""
+        """The body, from the start. Each piece has at most 256 KiB of the file. Raises OSError."""
         yield self._head()
-        sent = 0
-        for piece in self._file():
-            yield piece
-            sent += len(piece)
-            if self.on_progress is not None:
-                self.on_progress(sent, self.size)
+        with closing(_Reading(self)) as reading:
+            while piece := reading.next():
+                yield piece
+                self._tell(reading.done)
         yield self._tail()
 
-    def _file(self) -> Iterator[bytes]:
-        self.was_read = True
-        if isinstance(self.content, (bytes, memoryview)):
-            whole = memoryview(self.content)
-            for start in range(0, len(whole), PIECE_BYTES):
-                yield bytes(whole[start : start + PIECE_BYTES])
-        elif isinstance(self.content, Path):
-            with self.content.open("rb") as opened:
-                while piece := opened.read(PIECE_BYTES):
-                    yield piece
-        else:
-            if self.start is not None:
-                self.content.seek(self.start)
-            while piece := self.content.read(PIECE_BYTES):
+    async def apieces(self) -> AsyncGenerator[bytes]:
+        """`pieces`; a file is read in threads, so that the event loop does not wait for a disk or a pipe."""
+        yield self._head()
+        with closing(_Reading(self)) as reading:
+            while piece := await self._next(reading):
                 yield piece
+                self._tell(reading.done)
+        yield self._tail()
+
+    async def _next(self, reading: _Reading) -> bytes:
+        if isinstance(self.content, Path) and self.size is not None:
+            return await in_thread(reading.next)
+        if isinstance(self.content, (bytes, memoryview)):
+            return reading.next()
+        return await asyncio.to_thread(reading.next)  # what may wait for ever can be cancelled
+
+    def _tell(self, sent: int) -> None:
+        if self.on_progress is not None:
+            self.on_progress(sent, self.size)
 
     def _head(self) -> bytes:
         parts = [
             f'--{self.boundary}\r\nContent-Disposition: form-data; name="{_escaped(name)}"\r\n\r\n{value}\r\n'
             for name, value in self.fields.items()
         ]
-        headers = {"Content-Type": self.content_type} | dict(self.part_headers)
+        own = {name.lower() for name in self.part_headers}
+        headers = ({} if "content-type" in own else {"Content-Type": self.content_type}) | dict(self.part_headers)
         disposition = f'form-data; name="file"; filename="{_escaped(self.filename)}"'
         parts.append(f"--{self.boundary}\r\nContent-Disposition: {disposition}\r\n")
         parts += [f"{name}: {value}\r\n" for name, value in headers.items()]
-        return ("".join(parts) + "\r\n").encode()
+        return ("".join(parts) + "\r\n").encode("utf-8", "surrogateescape")
 
     def _tail(self) -> bytes:
         return f"\r\n--{self.boundary}--\r\n".encode()
+
+
+class _Reading:
+    """One way through a file, of which `done` bytes are read. It closes what it opens."""
+
+    def __init__(self, upload: Upload) -> None:
+        upload.was_read = True
+        self.done = 0
+        self._upload = upload
+        self._source: IO[bytes] | None = None
+
+    def next(self) -> bytes:
+        """The next piece; empty at the end. A file that has grown is read as far as was promised.
+
+        Raises OSError, also for a file that has become shorter.
+        """
+        size = self._upload.size
+        wanted = PIECE_BYTES if size is None else min(PIECE_BYTES, size - self.done)
+        content = self._upload.content
+        if isinstance(content, (bytes, memoryview)):
+            piece = bytes(content[self.done : self.done + wanted])
+        else:
+            piece = self._opened().read(wanted) if wanted else b""
+        if not isinstance(piece, bytes):
+            raise InvalidArgumentError(f"file gives {type(piece).__name__} where it is read: open it in binary mode.")
+        if not piece and wanted and size is not None:
+            raise OSError(f"{self._upload.filename} became shorter while it was sent: {self.done} of {size} bytes.")
+        self.done += len(piece)
+        return piece
+
+    def close(self) -> None:
+        """Close the file, if it was opened here."""
+        if self._source is not None and self._source is not self._upload.content:
+            self._source.close()
+
+    def _opened(self) -> IO[bytes]:
+        if self._source is None:
+            content, start = self._upload.content, self._upload.start
+            assert not isinstance(content, (bytes, memoryview))
+            self._source = content.open("rb") if isinstance(content, Path) else content
+            if start is not None:
+                self._source.seek(start)
+        return self._source
 
 
 def upload_of(file: FileTypes, fields: Mapping[str, object], on_progress: OnProgress | None = None) -> Upload:
@@ -115,18 +169,21 @@ def upload_of(file: FileTypes, fields: Mapping[str, object], on_progress: OnProg
         size = len(kind)
     elif isinstance(content, (str, os.PathLike)):
         kind = Path(content)
-        size = kind.stat().st_size
+        size = _size_of(kind)
         name = name or kind.name
-    elif hasattr(content, "read") and not isinstance(content, io.TextIOBase):
+    elif _is_binary_file(content):
         kind = content
         start, size = _extent(content)
         given = getattr(content, "name", None)
         name = name or (os.path.basename(given) if isinstance(given, str) else None)
     else:
         raise InvalidArgumentError(
-            f"file is {type(content).__name__}: give bytes, a path, a file opened in binary mode, or (name, one of these)."
+            f"file is {type(content).__name__}: give bytes, a path, a file for reading bytes, or (name, one of these)."
         )
     name = name or "upload"
+    for header, value in {**headers, "Content-Type": content_type or ""}.items():
+        if not (header + value).isprintable():
+            raise InvalidArgumentError(f"The header {header!r} of the file's part must be one line of text.")
     return Upload(
         name,
         kind,
@@ -137,6 +194,19 @@ def upload_of(file: FileTypes, fields: Mapping[str, object], on_progress: OnProg
         size=size,
         start=start,
     )
+
+
+def _size_of(path: Path) -> int | None:
+    """A file's size in bytes; None for a pipe or a device. Raises OSError where there is nothing to read."""
+    status = path.stat()
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
+
+
+def _is_binary_file(content: object) -> bool:
+    read = getattr(content, "read", None)
+    return callable(read) and not iscoroutinefunction(read) and not isinstance(content, io.TextIOBase)
 
 
 def _taken_apart(file: FileTypes) -> tuple[str | None, Content, str | None, Mapping[str, str]]:
