@@ -112,7 +112,7 @@ class Settings:
         """Those of a function's one request. Raises what `resolve` raises."""
         return cls(destination=_destination(options)).joined(options)
 
-    def joined(self, options: RequestOptions | CallOptions) -> Settings:
+    def joined(self, options: RequestOptions) -> Settings:
         """These settings with a request's own, which win."""
         timeout, max_retries = options.get("timeout"), options.get("max_retries")
         return Settings(

@@ -1,0 +1,38 @@
+"""What the SDK's tests share: an environment that says nothing, and the ways to call."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.sdk.ways import WAYS
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """No credential, base URL or proxy but the test's own."""
+    for name in os.environ:
+        if name.startswith(("QUAYMASTER_", "OPENAI_", "AZURE_")) or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    return monkeypatch
+
+
+@pytest.fixture(params=WAYS)
+def way(request: pytest.FixtureRequest) -> str:
+    """One of the four ways to call: see `calling`."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+async def nothing_left() -> AsyncIterator[None]:
+    """Fail a test that leaves a task behind, or an unclosed socket to the garbage collector, which warns."""
+    before = asyncio.all_tasks()
+    yield
+    left = asyncio.all_tasks() - before - {asyncio.current_task()}
+    assert not left, f"stray tasks: {left}"
+    gc.collect()
