@@ -72,6 +72,15 @@ def method_of(
 
 async def items(page: Any) -> list[Any]:
     """All items of a list, this page's and those after it."""
+    found: list[Any] = []
+    await collect(page, found)
+    return found
+
+
+async def collect(page: Any, found: list[Any]) -> None:
+    """Add the items of this page, and of those after it, to `found` as they come."""
     if inspect.isasyncgen(paging := page.auto_paging()):
-        return [item async for item in paging]
-    return await asyncio.to_thread(list, paging)
+        async for each in paging:
+            found += [each]
+    else:
+        await asyncio.to_thread(found.extend, paging)
