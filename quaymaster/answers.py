@@ -11,6 +11,8 @@ from quaymaster.errors import APIResponseValidationError, APIStatusError, status
 MAX_ERROR_BODY_BYTES: Final = 256 * 1024
 MAX_JSON_BYTES: Final = 64 * 1024 * 1024
 """An answer that is no file's content is not read any further than this."""
+MAX_SHOWN_LENGTH: Final = 64 * 1024
+"""How much of an answer that cannot be understood is kept to be shown."""
 
 _SECRET_HEADERS: Final = ("authorization", "api-key", "x-api-key")
 _MIN_SECRET_LENGTH: Final = 8
@@ -30,6 +32,10 @@ class Redaction:
             text = text.replace(secret, "[key]")
         return text
 
+    def headers(self, headers: Mapping[str, str]) -> dict[str, str]:
+        """Headers without them, by lower-case name."""
+        return {name.lower(): self(value) for name, value in headers.items()}
+
 
 def is_success(status: int) -> bool:
     """Whether the server said yes."""
@@ -43,23 +49,17 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes, redact: Redact
         decoded: object = json.loads(text)
     except (ValueError, RecursionError):
         decoded = text
-    return status_error(status, decoded, {name.lower(): redact(value) for name, value in headers.items()})
-
-
-def excessive(status: int, headers: Mapping[str, str]) -> APIResponseValidationError:
-    """The error for an answer that does not end."""
-    return APIResponseValidationError(
-        f"The answer is larger than {MAX_JSON_BYTES} bytes.", status_code=status, headers=headers
-    )
+    return status_error(status, decoded, redact.headers(headers))
 
 
 def unreadable(
-    error: APIResponseValidationError, redact: Redaction, answered: tuple[int, Mapping[str, str]] | None
+    status: int, headers: Mapping[str, str], redact: Redaction, message: str, body: bytes = b""
 ) -> APIResponseValidationError:
-    """The error for a success that says nothing, with what else is known of that answer."""
-    status, headers = answered or (None, {})
-    body = redact(error.body) if isinstance(error.body, str) else error.body
-    return APIResponseValidationError(redact(error.message), status_code=status, body=body, headers=headers)
+    """The error for a success that says nothing."""
+    text = redact(body.decode("utf-8", "replace"))[:MAX_SHOWN_LENGTH]
+    return APIResponseValidationError(
+        redact(message), status_code=status, body=text or None, headers=redact.headers(headers)
+    )
 
 
 def total_bytes(headers: Mapping[str, str]) -> int | None:

@@ -15,7 +15,7 @@ from uuid import uuid4
 from pydantic import ValidationError
 
 from quaymaster import operations
-from quaymaster.errors import APIResponseValidationError, InvalidArgumentError
+from quaymaster.errors import InvalidArgumentError
 from quaymaster.operations import Operation, Payload
 from quaymaster.options import PROVIDER_HEADER, Settings, lowered
 from quaymaster.pages import AsyncContainerFilePage, AsyncContainerPage, ContainerFilePage, ContainerPage
@@ -31,14 +31,12 @@ FilesT = TypeVar("FilesT", ContainerFilePage, AsyncContainerFilePage)
 IDEMPOTENCY_KEY: Final = "idempotency-key"
 RETRY_COUNT: Final = "x-stainless-retry-count"
 """How often a request was sent before: the name is that of OpenAI's SDKs, so that servers understand it."""
-MAX_SHOWN_BYTES: Final = 64 * 1024
-"""How much of an answer that cannot be understood is kept to be shown."""
 PROVIDER_FIELD: Final = "custom_llm_provider"
 
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[T]):
-    """An operation with its arguments. `parse` makes an answer of a body."""
+    """An operation with its arguments. `parse` makes an answer of a body; raises ValueError for what is none."""
 
     operation: Operation
     path: str
@@ -217,9 +215,8 @@ def _reader(model: type[ObjectT]) -> Callable[[bytes], ObjectT]:
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(str(part) for part in first["loc"])
-            text = body[:MAX_SHOWN_BYTES].decode("utf-8", "replace")
-            raise APIResponseValidationError(
-                f"The answer is no {model.__name__}: {where + ': ' if where else ''}{first['msg']}", body=text
+            raise ValueError(
+                f"The answer is no {model.__name__}: {where}{': ' if where else ''}{first['msg']}"
             ) from None
 
     return read

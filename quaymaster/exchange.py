@@ -36,7 +36,6 @@ class Exchange:
         self._timeout = timeout_of(settings.timeout)
         self._redact = answers.Redaction(self._outgoing.headers)
         self._is_content = call.operation.response is Payload.CONTENT
-        self._answered: tuple[int, dict[str, str]] | None = None
         self._also: Mapping[str, str] = {}
         upload = self._outgoing.upload
         retries = DEFAULT_MAX_RETRIES if settings.max_retries is None else settings.max_retries
@@ -97,16 +96,18 @@ class Exchange:
 
     def check_length(self, length: int, response: httpx.Response) -> None:
         """Raises APIResponseValidationError for an answer that is too long to be one."""
-        self._answered = (response.status_code, dict(response.headers.items()))
         if length > answers.MAX_JSON_BYTES and not self._is_content:
-            raise answers.excessive(response.status_code, response.headers)
+            raise self._unreadable(response, f"The answer is larger than {answers.MAX_JSON_BYTES} bytes.")
 
-    def parsed(self, call: Call[T], body: bytes) -> T:
+    def parsed(self, call: Call[T], response: httpx.Response, body: bytes) -> T:
         """What a success's body says. Raises APIResponseValidationError."""
         try:
             return call.parse(body)
-        except APIResponseValidationError as error:
-            raise answers.unreadable(error, self._redact, self._answered) from None
+        except ValueError as error:
+            raise self._unreadable(response, str(error), body) from None
+
+    def _unreadable(self, response: httpx.Response, message: str, body: bytes = b"") -> APIResponseValidationError:
+        return answers.unreadable(response.status_code, response.headers, self._redact, message, body)
 
     @contextmanager
     def translated(self) -> Generator[None]:
@@ -115,11 +116,13 @@ class Exchange:
             yield
         except httpx.TimeoutException as failure:
             raise APITimeoutError(f"Request timed out ({type(failure).__name__}).") from failure
-        except httpx.DecodingError as failure:
-            raise APIResponseValidationError(f"The answer cannot be decoded: {self._redact(str(failure))}") from failure
         except httpx.HTTPError as failure:
-            detail = self._redact(str(failure)) or type(failure).__name__
-            raise APIConnectionError(f"Connection error: {detail}") from failure
+            said = str(failure)
+            detail = self._redact(said) or type(failure).__name__
+            cause = failure if self._redact(said) == said else None
+            if isinstance(failure, httpx.DecodingError):
+                raise APIResponseValidationError(f"The answer cannot be decoded: {detail}") from cause
+            raise APIConnectionError(f"Connection error: {detail}") from cause
         except httpx.InvalidURL as failure:
             raise InvalidArgumentError(f"The base URL cannot be used: {failure}") from failure
 

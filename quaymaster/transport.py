@@ -50,7 +50,7 @@ class Transport:
     def send(self, call: Call[T], settings: Settings, options: RequestOptions) -> T:
         """Make a call, again if need be, and read its answer. Raises APIError."""
         exchange = Exchange(call, settings, options)
-        return exchange.parsed(call, self._answer(exchange, lambda response: _whole(response, exchange)))
+        return self._answer(exchange, lambda response: exchange.parsed(call, response, _whole(response, exchange)))
 
     @contextmanager
     def stream(
@@ -122,7 +122,11 @@ class AsyncTransport:
     async def send(self, call: Call[T], settings: Settings, options: RequestOptions) -> T:
         """Make a call, again if need be, and read its answer. Raises APIError."""
         exchange = Exchange(call, settings, options)
-        return exchange.parsed(call, await self._answer(exchange, lambda response: _awhole(response, exchange)))
+
+        async def take(response: httpx.Response) -> T:
+            return exchange.parsed(call, response, await _awhole(response, exchange))
+
+        return await self._answer(exchange, take)
 
     @asynccontextmanager
     async def stream(
@@ -205,12 +209,11 @@ async def _keeping(http: httpx.AsyncClient) -> AsyncGenerator[None]:
 
 
 def _whole(response: httpx.Response, exchange: Exchange) -> bytes:
-    with closing(response):
-        body = bytearray()
-        for piece in response.iter_bytes():
-            body += piece
-            exchange.check_length(len(body), response)
-        return bytes(body)
+    body = bytearray()
+    for piece in response.iter_bytes():
+        body += piece
+        exchange.check_length(len(body), response)
+    return bytes(body)
 
 
 async def _awhole(response: httpx.Response, exchange: Exchange) -> bytes:
@@ -218,7 +221,6 @@ async def _awhole(response: httpx.Response, exchange: Exchange) -> bytes:
     async for piece in response.aiter_bytes():
         body += piece
         exchange.check_length(len(body), response)
-    await response.aclose()
     return bytes(body)
 
 
