@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator
+from contextlib import aclosing, asynccontextmanager, suppress
 
 import httpx
 
@@ -127,28 +127,34 @@ class AsyncContentStream(_Content):
     ) -> None:
         super().__init__(first, exchange, passage)
         self._send = send
+        self._reading: AsyncGenerator[bytes] | None = None
 
-    async def aiter_bytes(self, chunk_size: int | None = None) -> AsyncGenerator[bytes]:
+    def aiter_bytes(self, chunk_size: int | None = None) -> AsyncGenerator[bytes]:
         """The content, in pieces of `chunk_size` bytes, or as they come.
 
         Where it is cut off or stops, the rest is asked for, if the server can send parts. Raises APIConnectionError
         where that fails too, or the file has changed meanwhile, and APITimeoutError where it stops again and again.
         """
-        chunks = _Chunks(chunk_size)
-        async with aclosing(self._pieces()) as pieces:
-            async for piece in pieces:
-                for chunk in chunks.add(piece):
-                    yield chunk
-        for chunk in chunks.rest():
-            yield chunk
+        self._reading = self._chunks(_Chunks(chunk_size))
+        return self._reading
 
     async def aread(self) -> bytes:
         """The whole content, in memory. Raises what `aiter_bytes` raises."""
         return b"".join([piece async for piece in self.aiter_bytes()])
 
     async def aclose(self) -> None:
-        """Let its connection go."""
+        """Let its connection go, and end what reads from it."""
+        if self._reading is not None:
+            await self._reading.aclose()
         await self._response.aclose()
+
+    async def _chunks(self, chunks: _Chunks) -> AsyncGenerator[bytes]:
+        async with aclosing(self._pieces()) as pieces:
+            async for piece in pieces:
+                for chunk in chunks.add(piece):
+                    yield chunk
+        for chunk in chunks.rest():
+            yield chunk
 
     async def _pieces(self) -> AsyncGenerator[bytes]:
         cut: APIConnectionError | None = None
@@ -157,9 +163,10 @@ class AsyncContentStream(_Content):
                 if cut is not None:
                     self._passage.go_on(self._response.status_code, self._response.headers)
                 with self._exchange.translated():
-                    async for piece in self._response.aiter_bytes():
-                        if fresh := self._passage.take(piece):
-                            yield fresh
+                    async with _to_the_end(self._response) as pieces:
+                        async for piece in pieces:
+                            if fresh := self._passage.take(piece):
+                                yield fresh
                 self._passage.check_end()
                 return
             except APIConnectionError as error:
@@ -179,6 +186,24 @@ class AsyncContentStream(_Content):
                 if self._passage.is_whole(refusal.status_code, refusal.headers):
                     return False
                 cut = self._passage.refused(refusal)
+
+
+@asynccontextmanager
+async def _to_the_end(response: httpx.Response) -> AsyncGenerator[AsyncIterator[bytes]]:
+    """What comes of an answer. A reader may leave at any time.
+
+    Then httpx's generators, one inside the other, are brought to their ends here: they fail when they find the
+    connection closed. Else the garbage collector would end them, in tasks of its own.
+    """
+    pieces = response.aiter_bytes()
+    try:
+        yield pieces
+    finally:
+        await response.aclose()
+        if response.http_version.startswith("HTTP/1"):
+            with suppress(httpx.HTTPError, httpx.StreamError):
+                async for _ in pieces:
+                    pass
 
 
 class _Chunks:
