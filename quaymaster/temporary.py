@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Unpack
 
 from quaymaster.containers import acreate_container, adelete_container, create_container, delete_container
-from quaymaster.errors import APIError, ContainerExpiredError, NotFoundError
+from quaymaster.errors import APIError, ContainerExpiredError, NotFoundError, QuaymasterError
 from quaymaster.options import CallOptions
 from quaymaster.signatures import public
 from quaymaster.types import Container, ContainerDeleted, ExpiresAfter, NetworkPolicy
@@ -23,9 +23,11 @@ class TemporaryContainer:
     _acreate: Callable[[], Coroutine[Any, Any, Container]]
     _delete: Callable[[str], ContainerDeleted]
     _adelete: Callable[[str], Coroutine[Any, Any, ContainerDeleted]]
+    _entered: bool = field(default=False, init=False)
     _made: Container | None = field(default=None, init=False)
 
     def __enter__(self) -> Container:
+        self._enter()
         self._made = self._create()
         return self._made
 
@@ -40,6 +42,7 @@ class TemporaryContainer:
             _report(failure, error, self._made)
 
     async def __aenter__(self) -> Container:
+        self._enter()
         self._made = await self._acreate()
         return self._made
 
@@ -52,6 +55,11 @@ class TemporaryContainer:
             await self._adelete(self._made.id)
         except APIError as failure:
             _report(failure, error, self._made)
+
+    def _enter(self) -> None:
+        if self._entered:
+            raise QuaymasterError("This container is there for one block, and was entered once: ask for another.")
+        self._entered = True
 
 
 def _report(failure: APIError, error: BaseException | None, made: Container) -> None:

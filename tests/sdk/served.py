@@ -107,7 +107,7 @@ class Fetching:
 @asynccontextmanager
 async def fetching(way: str, upstream: ScriptedUpstream) -> AsyncIterator[Fetching]:
     """Fetch from this upstream in this way."""
-    destination = {"api_base": f"{upstream.origin}/v1", "api_key": "a-key-of-the-test"}
+    destination: dict[str, Any] = {"api_base": f"{upstream.origin}/v1", "api_key": "a-key-of-the-test"}
     if way == "client":
         with Quaymaster(**destination) as client:
             yield Fetching(way, destination, client)
