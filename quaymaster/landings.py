@@ -12,7 +12,7 @@ from typing import IO, Final, TypeAlias
 
 from quaymaster.errors import InvalidArgumentError
 
-Target: TypeAlias = "str | os.PathLike[str] | IO[bytes]"
+Target: TypeAlias = str | os.PathLike[str] | IO[bytes]
 """A path, a folder, or a file object that was opened for writing bytes."""
 
 BLOCK_BYTES: Final = 1024 * 1024

@@ -9,33 +9,31 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, model_validator
 
 OnProgress = Callable[[int, int | None], object]
 """Called during a transfer with the bytes of the file so far, and those of the whole file (None: not known)."""
 
 
-class ApiObject(BaseModel):
+class ApiObject(BaseModel, frozen=True, extra="allow"):
     """What every answer is: frozen, and open to fields it does not know."""
 
-    model_config = ConfigDict(frozen=True, extra="allow")
 
-
-class ExpiresAfter(ApiObject):
+class ExpiresAfter(ApiObject, frozen=True):
     """When a container dies: `minutes` after `anchor`, which is "last_active_at"."""
 
     anchor: str | None = None
     minutes: int | None = None
 
 
-class NetworkPolicy(ApiObject):
+class NetworkPolicy(ApiObject, frozen=True):
     """What a container may reach. `type` is "disabled" or "allowlist"; secrets are never told."""
 
     type: str
     allowed_domains: list[str] | None = None
 
 
-class Container(ApiObject):
+class Container(ApiObject, frozen=True):
     """A container. `status` is "running", "expired", or what else the provider says.
 
     `expires_at` is the server's, or else `last_active_at` plus `expires_after`, or None where those are not known.
@@ -66,7 +64,7 @@ class Container(ApiObject):
         return data
 
 
-class ContainerDeleted(ApiObject):
+class ContainerDeleted(ApiObject, frozen=True):
     """The answer to a delete: `deleted` is True."""
 
     id: str
@@ -74,7 +72,7 @@ class ContainerDeleted(ApiObject):
     deleted: bool = True
 
 
-class ContainerFile(ApiObject):
+class ContainerFile(ApiObject, frozen=True):
     """A file in a container. `bytes` is None where the provider does not say how large the file is.
 
     `path` is where it lies in the container. `filename` is the server's, or else the last part of `path`. `source` is
@@ -99,7 +97,7 @@ class ContainerFile(ApiObject):
         return data | {"filename": path.rstrip("/").rpartition("/")[2] if isinstance(path, str) else ""}
 
 
-class ContainerFileDeleted(ApiObject):
+class ContainerFileDeleted(ApiObject, frozen=True):
     """The answer to a file's delete: `deleted` is True."""
 
     id: str

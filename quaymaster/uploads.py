@@ -21,11 +21,13 @@ from quaymaster.errors import InvalidArgumentError
 from quaymaster.threads import in_thread
 from quaymaster.types import OnProgress
 
-Content: TypeAlias = "bytes | bytearray | memoryview | str | os.PathLike[str] | IO[bytes]"
+Content: TypeAlias = bytes | bytearray | memoryview | str | os.PathLike[str] | IO[bytes]
 """What is in a file: its bytes, its path (a str is a path), or a file object that was opened for bytes."""
 FileTypes: TypeAlias = (
-    "Content | tuple[str | None, Content] | tuple[str | None, Content, str | None]"
-    " | tuple[str | None, Content, str | None, Mapping[str, str]]"
+    Content
+    | tuple[str | None, Content]
+    | tuple[str | None, Content, str | None]
+    | tuple[str | None, Content, str | None, Mapping[str, str]]
 )
 """A file's content; or a tuple: its name, its content, and perhaps its media type and further headers of its part."""
 
