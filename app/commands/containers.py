@@ -53,7 +53,7 @@ def create(
             memory_limit=memory,
             network_policy=policy,
         )
-    asked.answer(made.model_dump(mode="json"), lambda answer: print(answer["id"]))
+    asked.answer(made.model_dump(mode="json", exclude_unset=True), lambda answer: print(answer["id"]))
 
 
 @command(commands, "ls")
@@ -69,7 +69,7 @@ def list_own(
         page = client.containers.list(limit=min(limit or 100, 100), order=order, name=name)
         found = list(islice(page.auto_paging(), limit))
     if asked.as_json:
-        show_json([each.model_dump(mode="json") for each in found])
+        show_json([each.model_dump(mode="json", exclude_unset=True) for each in found])
     else:
         show_table(_COLUMNS, [fields_of(each) for each in found])
 
@@ -79,7 +79,7 @@ def retrieve(asked: Invocation, container: ContainerId, provider: Provider = Non
     """Show a container. To its provider this is a use of it: it expires later."""
     with asked.client(provider) as client:
         found = client.containers.retrieve(container)
-    show_json(found.model_dump(mode="json")) if asked.as_json else show_fields(fields_of(found))
+    show_json(found.model_dump(mode="json", exclude_unset=True)) if asked.as_json else show_fields(fields_of(found))
 
 
 @command(commands, "rm")

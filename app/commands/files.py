@@ -93,7 +93,7 @@ def get(
         with progress_bar(plain_name(found)) as on_progress:
             client.containers.files.download(found.id, container_id=container, to=target, on_progress=on_progress)
     if asked.as_json:
-        show_json(found.model_dump(mode="json") | {"saved_to": str(target)})
+        show_json(found.model_dump(mode="json", exclude_unset=True) | {"saved_to": str(target)})
     else:
         print(target)
 
@@ -154,7 +154,9 @@ def _pour(client: Quaymaster, file: ContainerFile) -> None:
 
 def _show(asked: Invocation, files: list[ContainerFile]) -> None:
     if asked.as_json:
-        show_json([each.model_dump(mode="json") for each in files])
+        show_json([each.model_dump(mode="json", exclude_unset=True) for each in files])
     else:
-        rows = [each.model_dump(mode="json") | {"created_at": moment(each.created_at)} for each in files]
+        rows = [
+            each.model_dump(mode="json", exclude_unset=True) | {"created_at": moment(each.created_at)} for each in files
+        ]
         show_table(_COLUMNS, rows)

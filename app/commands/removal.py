@@ -18,7 +18,7 @@ def remove_each(asked: Invocation, names: Sequence[str], delete: Callable[[str],
     first: ExitCode | None = None
     for name in names:
         try:
-            deleted.append(delete(name).model_dump(mode="json"))
+            deleted.append(delete(name).model_dump(mode="json", exclude_unset=True))
         except Exception as error:
             code = code_of(error)
             if code is None:
