@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import ssl
 import threading
 import time
 import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import aclosing, asynccontextmanager, closing, contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from typing import Final, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -106,7 +108,7 @@ class Transport:
         if (http := self._pools.get(process)) is None:
             with self._opening:
                 if (http := self._pools.get(process)) is None:
-                    http = self._pools[process] = httpx.Client(limits=LIMITS)
+                    http = self._pools[process] = httpx.Client(limits=LIMITS, verify=_tls())
                     weakref.finalize(self, http.close)
         return http
 
@@ -186,7 +188,7 @@ class AsyncTransport:
         if (pool := self._pools.get(loop)) is None:
             for other in [other for other in self._pools if other.is_closed()]:
                 del self._pools[other]
-            http = httpx.AsyncClient(limits=LIMITS)
+            http = httpx.AsyncClient(limits=LIMITS, verify=_tls())
             pool = self._pools[loop] = _LoopPool(http, _keeping(http))
             await anext(pool.keeper)
         return pool.http
@@ -248,6 +250,12 @@ async def _abeginning(response: httpx.Response) -> bytes:
             if len(body) >= answers.MAX_ERROR_BODY_BYTES:
                 break
     return bytes(body)
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    """Certificates take a while to read: all pools share them."""
+    return httpx.create_ssl_context()
 
 
 def _closed() -> QuaymasterError:

@@ -28,6 +28,13 @@ def way(request: pytest.FixtureRequest) -> str:
     return name
 
 
+@pytest.fixture(params=["client", "async functions"])
+def driver(request: pytest.FixtureRequest) -> str:
+    """A way to call for each of the two drivers, where that is all that matters."""
+    name: str = request.param
+    return name
+
+
 @pytest.fixture(scope="module")
 def small_heap() -> Iterator[None]:
     """Have the garbage collector look at nothing but what the tests make, so that it is quick."""

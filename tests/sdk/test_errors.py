@@ -45,11 +45,11 @@ def refusal(message: object, code: str | None = None) -> bytes:
         (302, "APIStatusError"),
     ],
 )
-async def test_a_status_has_its_class(way: str, status: int, name: str) -> None:
+async def test_a_status_has_its_class(driver: str, status: int, name: str) -> None:
     script = answers(reply(status, refusal("No.", "c"), JSON, (b"X-Request-Id", b"req_1")))
     async with (
         ScriptedUpstream(script) as upstream,
-        calling(way, api_base=upstream.origin, api_key=KEY, max_retries=0) as call,
+        calling(driver, api_base=upstream.origin, api_key=KEY, max_retries=0) as call,
     ):
         with pytest.raises(APIStatusError) as caught:
             await call("retrieve_container", ID)
@@ -77,11 +77,11 @@ async def test_a_status_has_its_class(way: str, status: int, name: str) -> None:
         (400, "Container is not running.", BadRequestError),
     ],
 )
-async def test_a_dead_container_has_four_faces(way: str, status: int, message: str, also: type[APIError]) -> None:
+async def test_a_dead_container_has_four_faces(driver: str, status: int, message: str, also: type[APIError]) -> None:
     script = answers(reply(status, refusal(message), JSON))
     async with (
         ScriptedUpstream(script) as upstream,
-        calling(way, api_base=upstream.origin, api_key=KEY) as call,
+        calling(driver, api_base=upstream.origin, api_key=KEY) as call,
     ):
         for name in ("retrieve_container", "list_container_files"):
             with pytest.raises(ContainerExpiredError, match=re.escape(message)) as caught:
@@ -131,12 +131,12 @@ async def test_a_refusal_of_any_kind_says_something(body: bytes, message: str) -
     assert pickle.loads(pickle.dumps(caught.value)).message == message
 
 
-async def test_a_redirect_is_not_followed_with_the_key(way: str) -> None:
+async def test_a_redirect_is_not_followed_with_the_key(driver: str) -> None:
     async with ScriptedUpstream(answers(reply())) as elsewhere:
         script = answers(reply(307, b"", (b"location", f"{elsewhere.origin}/v2".encode())))
         async with (
             ScriptedUpstream(script) as upstream,
-            calling(way, api_base=upstream.origin, api_key=KEY) as call,
+            calling(driver, api_base=upstream.origin, api_key=KEY) as call,
         ):
             with pytest.raises(APIStatusError, match=r"redirects to http.*/v2") as caught:
                 await call("retrieve_container", ID)
@@ -151,7 +151,7 @@ def told(error: BaseException) -> str:
 
 
 @pytest.mark.parametrize("header", ["authorization", "api-key"])
-async def test_no_error_tells_the_key(way: str, header: str) -> None:
+async def test_no_error_tells_the_key(driver: str, header: str) -> None:
     echo = refusal(f"Incorrect key {KEY} (Bearer {KEY})")
     scripts = [
         answers(reply(401, echo, JSON, (b"x-echo", KEY.encode()))),
@@ -165,18 +165,18 @@ async def test_no_error_tells_the_key(way: str, header: str) -> None:
     async with ScriptedUpstream(*scripts) as upstream:
         for _ in scripts:
             there = {"api_base": upstream.origin, "api_key": KEY, **provider}
-            async with calling(way, **there) as call:
+            async with calling(driver, **there) as call:
                 with pytest.raises(APIError) as caught:
                     await call("retrieve_container", ID, max_retries=0, extra_headers={"connection": "close"})
             assert KEY not in told(caught.value), type(caught.value)
     assert all(KEY.encode() in (request.header(header.encode()) or b"") for request in upstream.requests)
 
 
-async def test_no_error_tells_a_key_that_reached_nobody(way: str) -> None:
+async def test_no_error_tells_a_key_that_reached_nobody(driver: str) -> None:
     upstream = ScriptedUpstream(answers(reply()))
     async with upstream:
         pass
-    async with calling(way, api_base=upstream.origin, api_key=KEY, max_retries=0) as call:
+    async with calling(driver, api_base=upstream.origin, api_key=KEY, max_retries=0) as call:
         with pytest.raises(APIConnectionError) as caught:
             await call("retrieve_container", ID)
     assert KEY not in told(caught.value)
@@ -205,10 +205,10 @@ def test_a_missing_credential_is_an_error_of_each_client() -> None:
         (reply(200, b"<html>", (b"X-Request-Id", b"req_1")), "no Container: .*JSON"),
     ],
 )
-async def test_a_success_that_says_nothing_is_an_error(way: str, answer: bytes, message: str) -> None:
+async def test_a_success_that_says_nothing_is_an_error(driver: str, answer: bytes, message: str) -> None:
     async with (
         ScriptedUpstream(answers(answer)) as upstream,
-        calling(way, api_base=upstream.origin, api_key=KEY) as call,
+        calling(driver, api_base=upstream.origin, api_key=KEY) as call,
     ):
         with pytest.raises(quaymaster.APIResponseValidationError, match=message) as caught:
             await call("retrieve_container", ID)

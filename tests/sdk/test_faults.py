@@ -91,10 +91,10 @@ FAULTS: list[Any] = [
 
 
 @pytest.mark.parametrize(("script", "kind"), FAULTS)
-async def test_a_fault_is_an_error_in_time(way: str, script: Script, kind: type[APIError]) -> None:
+async def test_a_fault_is_an_error_in_time(driver: str, script: Script, kind: type[APIError]) -> None:
     async with (
         ScriptedUpstream(script) as upstream,
-        calling(way, api_base=upstream.origin, api_key="sk-key", max_retries=0, timeout=SILENCE_SECONDS) as call,
+        calling(driver, api_base=upstream.origin, api_key="sk-key", max_retries=0, timeout=SILENCE_SECONDS) as call,
     ):
         for name, *ids in (("retrieve_container", ID), ("retrieve_container_file_content", ID, FILE)):
             started = time.monotonic()
@@ -106,12 +106,12 @@ async def test_a_fault_is_an_error_in_time(way: str, script: Script, kind: type[
         await asyncio.wait_for(upstream.idle(), SOON_SECONDS)
 
 
-async def test_the_next_call_is_none_the_worse(way: str) -> None:
+async def test_the_next_call_is_none_the_worse(driver: str) -> None:
     good = answers_once(reply(200, b'{"id":"c","created_at":1,"name":"x","status":"running"}'))
     scripts: list[Script] = [each.values[0] for each in FAULTS]
     async with (
         ScriptedUpstream(*[script for fault in scripts for script in (fault, good)]) as upstream,
-        calling(way, api_base=upstream.origin, api_key="sk-key", max_retries=0, timeout=SILENCE_SECONDS) as call,
+        calling(driver, api_base=upstream.origin, api_key="sk-key", max_retries=0, timeout=SILENCE_SECONDS) as call,
     ):
         for _ in scripts:
             with pytest.raises(APIError):
@@ -119,10 +119,10 @@ async def test_the_next_call_is_none_the_worse(way: str) -> None:
             assert (await call("retrieve_container", ID)).id == "c"
 
 
-async def test_nobody_there(way: str) -> None:
+async def test_nobody_there(driver: str) -> None:
     async with ScriptedUpstream(accepts_only) as upstream:
         origin = upstream.origin
-    async with calling(way, api_base=origin, api_key="sk-key", max_retries=0) as call:
+    async with calling(driver, api_base=origin, api_key="sk-key", max_retries=0) as call:
         with pytest.raises(APIConnectionError) as caught:
             await call("create_container", "x")
         assert type(caught.value) is APIConnectionError
@@ -130,13 +130,13 @@ async def test_nobody_there(way: str) -> None:
             await call("create_container_file", ID, b"content")
 
 
-async def test_a_name_that_leads_nowhere(way: str) -> None:
-    async with calling(way, api_base="http://no-such-host.invalid", api_key="sk-key", max_retries=0) as call:
+async def test_a_name_that_leads_nowhere(driver: str) -> None:
+    async with calling(driver, api_base="http://no-such-host.invalid", api_key="sk-key", max_retries=0) as call:
         with pytest.raises(APIConnectionError):
             await call("retrieve_container", ID)
 
 
-async def test_an_answer_that_does_not_end_is_not_kept(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_answer_that_does_not_end_is_not_kept(driver: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("quaymaster.answers.MAX_JSON_BYTES", 300_000)
 
     async def endless(peer: Peer) -> None:
@@ -147,14 +147,14 @@ async def test_an_answer_that_does_not_end_is_not_kept(way: str, monkeypatch: py
 
     async with (
         ScriptedUpstream(endless) as upstream,
-        calling(way, api_base=upstream.origin, api_key="sk-key") as call,
+        calling(driver, api_base=upstream.origin, api_key="sk-key") as call,
     ):
         with pytest.raises(APIResponseValidationError, match="larger than 300000 bytes"):
             await call("list_containers")
         await asyncio.wait_for(upstream.idle(), SOON_SECONDS)
 
 
-async def test_a_refusal_that_does_not_end_is_cut_short(way: str) -> None:
+async def test_a_refusal_that_does_not_end_is_cut_short(driver: str) -> None:
     async def endless(peer: Peer) -> None:
         await peer.request()
         await peer.send(head(404, CHUNKED))
@@ -163,23 +163,23 @@ async def test_a_refusal_that_does_not_end_is_cut_short(way: str) -> None:
 
     async with (
         ScriptedUpstream(endless) as upstream,
-        calling(way, api_base=upstream.origin, api_key="sk-key") as call,
+        calling(driver, api_base=upstream.origin, api_key="sk-key") as call,
     ):
         with pytest.raises(quaymaster.NotFoundError):
             await call("list_containers")
         await asyncio.wait_for(upstream.idle(), SOON_SECONDS)
 
 
-async def test_a_time_is_more_than_none(way: str) -> None:
-    async with calling(way, api_key="sk-key") as call:
+async def test_a_time_is_more_than_none(driver: str) -> None:
+    async with calling(driver, api_key="sk-key") as call:
         for wrong in (0, -1, float("nan")):
             with pytest.raises(quaymaster.InvalidArgumentError, match="timeout"):
                 await call("list_containers", timeout=wrong)
 
 
-@pytest.mark.parametrize("way", ["async functions", "async client"])
+@pytest.mark.parametrize("driver", ["async functions", "async client"])
 @pytest.mark.parametrize("script", [silent, stops_in_the_head, stops_in_the_body, refuses_and_stops, accepts_only])
-async def test_a_cancelled_call_lets_its_connection_go(way: str, script: Script) -> None:
+async def test_a_cancelled_call_lets_its_connection_go(driver: str, script: Script) -> None:
     reached = asyncio.Event()
 
     async def watched(peer: Peer) -> None:
@@ -188,7 +188,7 @@ async def test_a_cancelled_call_lets_its_connection_go(way: str, script: Script)
 
     async with (
         ScriptedUpstream(watched) as upstream,
-        calling(way, api_base=upstream.origin, api_key="sk-key") as call,
+        calling(driver, api_base=upstream.origin, api_key="sk-key") as call,
     ):
         running = asyncio.ensure_future(call("retrieve_container", ID))
         await reached.wait()
@@ -199,12 +199,12 @@ async def test_a_cancelled_call_lets_its_connection_go(way: str, script: Script)
         await asyncio.wait_for(upstream.idle(), SOON_SECONDS)
 
 
-@pytest.mark.parametrize("way", ["async functions", "async client"])
-async def test_a_call_between_two_attempts_can_be_cancelled(way: str) -> None:
+@pytest.mark.parametrize("driver", ["async functions", "async client"])
+async def test_a_call_between_two_attempts_can_be_cancelled(driver: str) -> None:
     failing = answers_once(reply(503, b"{}", (b"retry-after", b"60")))
     async with (
         ScriptedUpstream(failing) as upstream,
-        calling(way, api_base=upstream.origin, api_key="sk-key") as call,
+        calling(driver, api_base=upstream.origin, api_key="sk-key") as call,
     ):
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(call("retrieve_container", ID), 0.2)
@@ -239,7 +239,7 @@ except quaymaster.APIError as error:
 async def test_a_program_that_meets_a_fault_ends_quietly(script: Script, kind: type[APIError]) -> None:
     async with ScriptedUpstream(script) as upstream:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-X", "dev", "-W", "error", "-c", PROGRAM, upstream.origin),
+            *(sys.executable, "-W", "error", "-c", PROGRAM, upstream.origin),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             env={"PYTHONPATH": str(Path(quaymaster.__file__).parents[1])},

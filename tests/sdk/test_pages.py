@@ -67,20 +67,20 @@ def afters(upstream: ScriptedUpstream) -> list[str | None]:
         ),
     ],
 )
-async def test_a_list_is_walked_to_its_end(way: str, pages: list[bytes], found: list[str], asked: list[str]) -> None:
+async def test_a_list_is_walked_to_its_end(driver: str, pages: list[bytes], found: list[str], asked: list[str]) -> None:
     async with (
         ScriptedUpstream(answers(*pages)) as upstream,
-        calling(way, api_base=upstream.origin, api_key="sk-key") as call,
+        calling(driver, api_base=upstream.origin, api_key="sk-key") as call,
     ):
         assert await listed(call) == found
         assert afters(upstream) == asked
 
 
-async def test_the_arguments_go_along(way: str) -> None:
+async def test_the_arguments_go_along(driver: str) -> None:
     script = answers(page("a", has_more=True), page("b", has_more=False))
     async with (
         ScriptedUpstream(script) as upstream,
-        calling(way, api_base=upstream.origin, api_key="sk-key", custom_llm_provider="oci") as call,
+        calling(driver, api_base=upstream.origin, api_key="sk-key", custom_llm_provider="oci") as call,
     ):
         await listed(call, limit=1, order="asc", name="n", extra_headers={"x-team": "a"}, extra_query={"deep": 1})
     first, second = upstream.requests
@@ -90,11 +90,11 @@ async def test_the_arguments_go_along(way: str) -> None:
         assert first.header(name) == second.header(name) is not None
 
 
-async def test_a_page_that_fails_fails_the_walk_after_what_came(way: str) -> None:
+async def test_a_page_that_fails_fails_the_walk_after_what_came(driver: str) -> None:
     script = answers(page("a", "b", has_more=True), reply(500, b"{}"))
     async with (
         ScriptedUpstream(script) as upstream,
-        calling(way, api_base=upstream.origin, api_key="sk-key") as call,
+        calling(driver, api_base=upstream.origin, api_key="sk-key") as call,
     ):
         first = await call("list_containers", max_retries=0)
         found: list[Any] = []
