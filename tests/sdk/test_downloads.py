@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import hashlib
 import io
 import json
 import os
 import stat
+import sys
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +25,13 @@ from quaymaster import (
     ContainerExpiredError,
     InvalidArgumentError,
     QuaymasterError,
+    adownload_container_file,
     astream_container_file_content,
 )
 from tests.fakes.scripted import Peer, ScriptedUpstream, accepts_only, answers, chunked, head, reply
+from tests.local.hosting import hosted
 from tests.sdk.served import CONTAINER, ETAG, FILE, Served, fetching, pattern
+from tests.sdk.ways import calling
 
 SIZE = 400_000
 CONTENT = pattern(SIZE)
@@ -124,19 +130,22 @@ async def test_two_files_are_never_joined(way: str, folder: Path, after: Served)
 
 @BOTH
 @pytest.mark.parametrize(
-    "told",
+    ("told", "etag"),
     [
-        (b"content-range", b"bytes 99999-399999/400000"),
-        (b"content-range", b"bytes 100001-399999/400000"),
-        (b"content-range", b"bytes 100000-399999/400001"),
-        (b"content-range", b"nonsense"),
-        (b"x-nothing", b""),
+        (b"bytes 99999-399999/400000", b'"one"'),
+        (b"bytes 100001-399999/400000", b'"one"'),
+        (b"bytes 100000-399999/400001", b'"one"'),
+        (b"bytes 100000-399999/399999", b'"one"'),
+        (b"bytes 100000-399999/400000", b'"two"'),
+        (b"nonsense", b'"one"'),
+        (b"", b'"one"'),
     ],
 )
-async def test_a_part_that_does_not_fit_is_not_taken(way: str, kept: Path, told: tuple[bytes, bytes]) -> None:
+async def test_a_part_that_does_not_fit_is_not_taken(way: str, kept: Path, told: bytes, etag: bytes) -> None:
     async def wrong(peer: Peer) -> None:
         await peer.request()
-        await peer.send(head(206, ETAG, told, length=300_000) + CONTENT[100_000:])
+        framing = [(b"content-range", told)] if told else []
+        await peer.send(head(206, (b"etag", etag), *framing, length=300_000) + CONTENT[100_000:])
 
     async with ScriptedUpstream(Served(CONTENT, cuts=[100_000]), wrong) as upstream, fetching(way, upstream) as fetch:
         with pytest.raises(APIConnectionError):
@@ -202,6 +211,15 @@ async def test_without_retries_a_cut_is_the_end(way: str, kept: Path) -> None:
 @BOTH
 async def test_a_server_that_brings_next_to_nothing_is_given_up(way: str, kept: Path) -> None:
     async with ScriptedUpstream(Served(CONTENT, cuts=[1] * 100)) as upstream, fetching(way, upstream) as fetch:
+        with pytest.raises(APIConnectionError):
+            await fetch.download(kept)
+    assert len(upstream.requests) == 3
+
+
+@BOTH
+async def test_a_server_that_brings_no_more_after_a_good_beginning_is_given_up(way: str, kept: Path) -> None:
+    served = Served(CONTENT, cuts=[200_000] + [1] * 100)
+    async with ScriptedUpstream(served) as upstream, fetching(way, upstream) as fetch:
         with pytest.raises(APIConnectionError):
             await fetch.download(kept)
     assert len(upstream.requests) == 3
@@ -283,28 +301,49 @@ class Slow(io.BytesIO):
         return super().write(data)
 
 
-async def test_the_event_loop_does_not_wait_for_the_disk() -> None:
-    file = Slow()
-    async with ScriptedUpstream(Served(CONTENT)) as upstream, fetching("async functions", upstream) as fetch:
+@pytest.mark.parametrize("size", [SIZE, 3_000_000])
+async def test_the_event_loop_does_not_wait_for_the_disk(size: int) -> None:
+    file, content = Slow(), pattern(size)
+    async with ScriptedUpstream(Served(content)) as upstream, fetching("async functions", upstream) as fetch:
         task = asyncio.create_task(fetch.download(file))
         await asyncio.to_thread(file.reached.wait)
         file.go.set()  # comes to pass only if the loop is free
         await task
-    assert file.getvalue() == CONTENT
+    assert file.getvalue() == content
+
+
+@contextmanager
+def abandoned() -> Iterator[list[str]]:
+    """Asynchronous generators that were left to the garbage collector, which ends them in tasks of their own."""
+    left: list[str] = []
+    before = sys.get_asyncgen_hooks()
+
+    def note(generator: Any) -> None:
+        left.append(repr(generator))
+        if before.finalizer is not None:
+            before.finalizer(generator)
+
+    sys.set_asyncgen_hooks(finalizer=note)
+    try:
+        yield left
+    finally:
+        sys.set_asyncgen_hooks(finalizer=before.finalizer)
 
 
 @pytest.mark.parametrize("client", [False, True])
 async def test_a_reader_may_leave_in_the_middle(client: bool) -> None:
     async with ScriptedUpstream(Served(pattern(10_000_000))) as upstream:
-        origin = f"{upstream.origin}/v1"
-        async with AsyncQuaymaster(api_base=origin, api_key="a-key-of-the-test") as quay:
+        options: dict[str, Any] = {"api_base": f"{upstream.origin}/v1", "api_key": "a-key-of-the-test"}
+        async with AsyncQuaymaster(**options) as quay:
             content = quay.containers.files.stream(FILE, container_id=CONTAINER)
             if not client:
-                content = astream_container_file_content(CONTAINER, FILE, api_base=origin, api_key="a-key-of-the-test")
-            async with content as opened:
-                async for _ in opened.aiter_bytes():
-                    break
-        await upstream.idle()
+                content = astream_container_file_content(CONTAINER, FILE, **options)
+            with abandoned() as left:
+                async with content as opened:
+                    async for _ in opened.aiter_bytes(1000):
+                        break
+                gc.collect()
+                assert not left
 
 
 @BOTH
@@ -368,6 +407,43 @@ async def test_what_cannot_be_set_back_takes_no_restart(way: str) -> None:
                 await fetch.download(writer)
         writer.close()
         assert await got == CONTENT
+
+
+class Sips(io.RawIOBase):
+    """A file that takes a little at a time, as unbuffered ones may; with `full`, nothing."""
+
+    def __init__(self, full: bool = False) -> None:
+        self.taken = bytearray()
+        self.full = full
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int | None:
+        self.taken += data[:999]
+        return None if self.full else min(999, len(data))
+
+
+@BOTH
+async def test_a_file_that_takes_a_little_at_a_time(way: str) -> None:
+    async with ScriptedUpstream(Served(CONTENT)) as upstream, fetching(way, upstream) as fetch:
+        sips = Sips()
+        await fetch.download(sips)
+        assert sips.taken == CONTENT
+        with pytest.raises(BlockingIOError):
+            await fetch.download(Sips(full=True))
+
+
+async def test_up_and_down_again(way: str, tmp_path: Path, folder: Path) -> None:
+    """Against the embedded provider, which sends parts and strong ETags."""
+    with hosted(tmp_path / "provider") as provider:
+        options: dict[str, Any] = {"api_base": provider.url, "api_key": "a-key-of-the-test"}
+        container_id = provider.container()
+        async with calling(way, **options) as call:
+            made = await call("create_container_file", container_id, file=("a.bin", CONTENT))
+            path = await adownload_container_file(container_id, made.id, to=folder, **options)
+    assert path.name.endswith("a.bin")
+    assert path.read_bytes() == CONTENT
 
 
 @BOTH
