@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import re
@@ -143,8 +144,13 @@ class PathLanding(Landing):
 
 
 def landing_at(target: Target) -> Landing:
-    """Where to put a download that goes to `target`. Raises InvalidArgumentError for what cannot take it."""
+    """Where to put a download that goes to `target`, which is no folder.
+
+    Raises InvalidArgumentError for what cannot take it, FileNotFoundError for a folder that does not exist.
+    """
     if isinstance(target, (str, os.PathLike)):
+        if os.fspath(target).endswith(os.sep):
+            raise FileNotFoundError(errno.ENOENT, "There is no such folder", os.fspath(target))
         return PathLanding(Path(target))
     if callable(getattr(target, "write", None)) and not isinstance(target, io.TextIOBase):
         return Landing(target)

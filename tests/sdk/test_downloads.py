@@ -451,6 +451,8 @@ async def test_files_that_cannot_be_written(way: str, tmp_path: Path) -> None:
     async with ScriptedUpstream(Served(CONTENT)) as upstream, fetching(way, upstream) as fetch:
         with pytest.raises(FileNotFoundError):
             await fetch.download(tmp_path / "missing" / "got")
+        with pytest.raises(FileNotFoundError, match="folder"):
+            await fetch.download(f"{tmp_path}/missing/")
         with pytest.raises(InvalidArgumentError, match="bytes"):
             await fetch.download(io.StringIO())
         with pytest.raises(InvalidArgumentError, match="path"):
