@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import redirect_stderr
+from io import StringIO
 from typing import Any, Final
 
 import typer
@@ -15,7 +17,10 @@ def complete_container(ctx: typer.Context, incomplete: str) -> list[tuple[str, s
     """The newest containers whose ids begin so, with their names. One request, which uses none of them."""
     said: dict[str, Any] = {name: ctx.params.get(name) for name in ("profile", "base_url", "api_key", "config")}
     try:
-        with Invocation(**said).client(timeout=PATIENCE_SECONDS, max_retries=0) as client:
+        with (
+            redirect_stderr(StringIO()),
+            Invocation(**said).client(timeout=PATIENCE_SECONDS, max_retries=0) as client,
+        ):
             found = client.containers.list(limit=100).data
     except (Exception, typer.Exit):
         return []

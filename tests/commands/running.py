@@ -71,9 +71,9 @@ def on_a_terminal(
     leader, follower = pty.openpty()
     variables = {"TERM": "xterm-256color", "COLUMNS": "200"} | env
     with TemporaryFile() as kept:
-        wires = {name: follower if name in streams else kept for name in ("stdout", "stderr")}
+        out_to, err_to = (follower if name in streams else kept for name in ("stdout", "stderr"))
         with subprocess.Popen(
-            command_line(*arguments), cwd=cwd, env=variables, stdin=subprocess.DEVNULL, **wires
+            command_line(*arguments), cwd=cwd, env=variables, stdin=subprocess.DEVNULL, stdout=out_to, stderr=err_to
         ) as process:
             os.close(follower)
             shown = _until_closed(leader)
