@@ -2,12 +2,13 @@
 
     api_base              goes there. The key is that of the provider, if it is the provider's own host, or if a
                           provider is named that has one; else QUAYMASTER_API_KEY if that is set
-    QUAYMASTER_API_BASE   goes to that gateway, with QUAYMASTER_API_KEY; unless a provider and a key are both given
+    QUAYMASTER_API_BASE   goes to that gateway, with QUAYMASTER_API_KEY; unless a provider and a key are both given, and
+                          the key is no gateway's ("sk-qm-…")
     neither               goes to the provider, with its key; it is openai unless another is named
 
 A provider's key, base URL and API version are `<PROVIDER>_API_KEY`, `<PROVIDER>_API_BASE` and
 `<PROVIDER>_API_VERSION`, such as AZURE_API_BASE; OPENAI_BASE_URL is read too. Only OpenAI has a base URL by default.
-An empty variable is an unset one.
+An empty variable is an unset one. A gateway's key is never sent to a provider.
 """
 
 from __future__ import annotations
@@ -151,7 +152,7 @@ def resolve(
         api_key = api_key or variables.get(f"{GATEWAY}_API_KEY")
     openai = own and provider == DEFAULT_PROVIDER
     credential = Credential(
-        api_key=_credential(api_key or variables.get(f"{prefix}_API_KEY"), prefix),
+        api_key=_credential(api_key or variables.get(f"{prefix}_API_KEY"), prefix, own),
         organization=variables.get("OPENAI_ORG_ID") if openai else None,
         project=variables.get("OPENAI_PROJECT_ID") if openai else None,
     )
@@ -214,12 +215,17 @@ def _endpoint(base: str, prefix: str) -> Endpoint:
         raise InvalidArgumentError(f"The base URL for {prefix.lower()} (api_base) cannot be used: {error}.") from None
 
 
-def _credential(key: str | None, prefix: str) -> str:
+def _credential(key: str | None, prefix: str, is_provider: bool) -> str:
     key = (key or "").strip()
     if not key:
         hint = "" if prefix == GATEWAY else f"; or set {GATEWAY}_API_BASE and {GATEWAY}_API_KEY to use a gateway"
         raise MissingCredentialError(
             f"There is no key: pass api_key, or set {prefix}_API_KEY{hint}.", f"{prefix}_API_KEY"
+        )
+    if is_provider and key.startswith(GATEWAY_KEY_PREFIX):
+        raise MissingCredentialError(
+            f"The key is a gateway's, and no provider's: set {GATEWAY}_API_BASE, or pass api_base.",
+            f"{GATEWAY}_API_BASE",
         )
     if not key.isascii() or not key.isprintable():
         raise InvalidArgumentError(f"The key (api_key or {prefix}_API_KEY) holds characters that no key has.")

@@ -174,6 +174,8 @@ def test_the_version_is_a_query_parameter(
         ({"custom_llm_provider": "my-host"}, {}, "MY_HOST_API_BASE"),
         ({}, {"QUAYMASTER_API_BASE": "http://gateway"}, "QUAYMASTER_API_KEY"),
         ({"api_base": "https://api.openai.com"}, GATEWAY, "OPENAI_API_KEY"),
+        ({"api_key": "sk-qm-a-virtual-key"}, {}, "QUAYMASTER_API_BASE"),
+        ({}, {"OPENAI_API_KEY": "sk-qm-a-virtual-key"}, "QUAYMASTER_API_BASE"),
     ],
 )
 def test_what_is_missing_is_named(arguments: dict[str, str], variables: dict[str, str], missing: str) -> None:
@@ -181,6 +183,7 @@ def test_what_is_missing_is_named(arguments: dict[str, str], variables: dict[str
         resolve(**arguments, environment=variables)
     assert caught.value.variable == missing
     assert isinstance(caught.value, QuaymasterError)
+    assert "a-virtual-key" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
