@@ -7,7 +7,6 @@ import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from enum import IntEnum
-from typing import NoReturn
 
 import typer
 
@@ -91,18 +90,29 @@ def ending() -> Generator[None]:
         yield
         sys.stdout.flush()
     except BrokenPipeError:
-        _end_unread()
+        _let_go_of_stdout()
+        raise typer.Exit(ExitCode.READER_GONE) from None
+    except typer.Exit:
+        _flush_what_can_be()
+        raise
     except Exception as error:
         code = code_of(error)
         if code is None:
             raise
         fail(error)
+        _flush_what_can_be()
         raise typer.Exit(code) from None
 
 
-def _end_unread() -> NoReturn:
-    """Nobody reads stdout any more: end without a word, and without what the interpreter would say of it at its end."""
+def _flush_what_can_be() -> None:
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _let_go_of_stdout()
+
+
+def _let_go_of_stdout() -> None:
+    """What is left in its buffer goes nowhere, or the interpreter would try again at its end, and complain."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)
-    raise typer.Exit(ExitCode.READER_GONE)

@@ -51,7 +51,7 @@ def command_line(*arguments: str) -> list[str]:
 
 def environment(**variables: str) -> dict[str, str]:
     """For a process of its own: nothing that would configure it but these."""
-    own = ("NO_COLOR", "TERM", "COLUMNS", "XDG_CONFIG_HOME")
+    own = ("NO_COLOR", "TERM", "COLUMNS", "XDG_CONFIG_HOME", "PYTHONUNBUFFERED")
     cleaned = {name: value for name, value in clean_environment().items() if name not in own}
     return cleaned | {"PYTHONPATH": str(ROOT)} | variables
 

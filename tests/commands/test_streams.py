@@ -98,7 +98,12 @@ def test_a_reader_that_leaves_ends_it_without_a_word(
 ) -> None:
     (elsewhere / "big").write_bytes(bytes(8 * MEBIBYTE))
     run("files", "put", container, "big")
-    for arguments in (("files", "get", container, "big", "-o", "-"), ("files", "ls", container)):
+    commands = {
+        ("files", "get", container, "big", "-o", "-"): (141, b""),
+        ("files", "ls", container): (141, b""),
+        ("files", "rm", container, "big", "none"): (3, b"quaymaster: the container has no file 'none'\n"),
+    }
+    for arguments, expected in commands.items():
         reading, writing = os.pipe()
         os.close(reading)
         with subprocess.Popen(
@@ -106,7 +111,7 @@ def test_a_reader_that_leaves_ends_it_without_a_word(
         ) as process:
             os.close(writing)
             _, said = process.communicate(timeout=60)
-        assert (process.returncode, said) == (141, b"")
+        assert (process.returncode, said) == expected
 
 
 def test_a_full_disk_is_a_failure(container: str, variables: dict[str, str], elsewhere: Path) -> None:
