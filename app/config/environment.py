@@ -13,7 +13,9 @@ from app.config.problems import unknown_setting
 SHORT_NAMES: Final = {"DATABASE_URL": "database_url", "REDIS_URL": "redis_url"}
 """Names that other software made common, and the settings they stand for. The long name is the stronger."""
 
-NOT_SETTINGS: Final = frozenset({"QUAYMASTER_CONFIG", "QUAYMASTER_API_KEY", "QUAYMASTER_API_BASE", "QUAYMASTER_PROFILE"})
+NOT_SETTINGS: Final = frozenset(
+    {"QUAYMASTER_CONFIG", "QUAYMASTER_API_KEY", "QUAYMASTER_API_BASE", "QUAYMASTER_PROFILE"}
+)
 """The settings file, and what the SDK and the commands read."""
 
 # Kubernetes sets these in every pod beside a Service called quaymaster.
