@@ -2,8 +2,8 @@
 
     python -m tests.chaos.sick_deployment [--creates 2000]
 
-For each illness. Fails where more than a few clients notice, or after the first hundred requests (unless it hangs, which
-takes its timeout to see), or where a hundredth of all requests or more are sent there, probes included.
+For each illness. Fails where more than a few clients notice, or after the first hundred requests (unless it hangs: that
+takes a timeout to see), or where a hundredth of all requests or more are sent there, probes included.
 """
 
 from __future__ import annotations

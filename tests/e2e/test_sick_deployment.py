@@ -26,7 +26,9 @@ async def test_after_the_first_few_requests_no_client_notices(tmp_path: Path, ho
         print(f"b {how}: {seen}")
         assert 0 < len(seen.failed) <= seen.sent_there <= FEW
         assert how == "hangs" or max(seen.failed) < 100  # who waits for it keeps others away, and knows no more yet
-        assert not await it.is_closed("b")
+        assert how == "hangs" or not await it.is_closed(
+            "b"
+        )  # one that hangs is busy: who chooses the idle goes elsewhere
         before = len(it.berths["b"].asked)
         answer = await it.retrieve(homes["b"])  # where else should it be
         assert answer.status_code == {"refuses": 401, "fails": 500, "resets": 502, "hangs": 504}[how]
