@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from app.domain.containers import Ownership
 from app.domain.deployments import Deployment
 from app.domain.identity import Principal
+from app.domain.limiting import Verdict
 from app.domain.ports import OutgoingBody, RawHeaders
 from app.telemetry.digests import Digest
 from quaymaster.operations import Operation
@@ -90,6 +91,16 @@ class Exchange:
     # authorize
     ownership: Ownership | None = None
     """Whose the container in the path is, and where it lives; None where there is none, or it is not registered."""
+
+    # admit
+    verdict: Verdict | None = None
+    """What the rate limits said; None where nothing is limited."""
+    on_settled: Callable[[], None] | None = None
+    """Called once when the exchange is over, whatever happened: gives its parallel slots back."""
+
+    # create, record
+    cost_nanousd: int = 0
+    """What this request committed: spent, for good."""
 
     # resolve
     provider: str | None = None

@@ -17,7 +17,7 @@ from app.storage.tables import virtual_keys as keys
 T = TypeVar("T")
 
 _FIELDS: Final = tuple(field.name for field in fields(VirtualKey))
-_LISTS: Final = ("tags", "allowed_operations", "allowed_deployments")
+_LISTS: Final = ("tags", "allowed_operations", "allowed_deployments", "allowed_ips")
 
 # Built once: a statement costs 15 µs then, and 86 if SQLAlchemy has to put it together each time.
 _ADD: Final = insert(keys)

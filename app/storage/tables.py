@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from dataclasses import asdict
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import (
     JSON,
@@ -27,8 +28,10 @@ from sqlalchemy import (
     text,
 )
 
+from app.domain.accounts import NO_LIMITS, Limits
 from app.domain.containers import Access, CreationState, Ending
-from app.domain.identity import ContainerScope
+from app.domain.identity import ContainerScope, Role
+from app.domain.spending import EntryKind
 
 _UNKEPT: Final = re.compile("[\0\ud800-\udfff]")
 
@@ -65,6 +68,26 @@ class Text(TypeDecorator[str]):
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
         """Replace what cannot be kept."""
         return None if value is None else _UNKEPT.sub("\ufffd", value)
+
+
+class LimitsJson(TypeDecorator[Limits]):
+    """An account's limits, as an object of those that are set."""
+
+    impl = JSON
+    cache_ok = True
+
+    def process_bind_param(self, value: Limits | None, dialect: Dialect) -> dict[str, Any] | None:
+        """Leave out what is not set."""
+        if value is None:
+            return None
+        return {name: set_ for name, set_ in asdict(value).items() if set_ != getattr(NO_LIMITS, name)}
+
+    def process_result_value(self, value: dict[str, Any] | None, dialect: Dialect) -> Limits | None:
+        """Put it together again."""
+        if value is None:
+            return None
+        tiers = value.get("allowed_memory_limits")
+        return Limits(**value | ({} if tiers is None else {"allowed_memory_limits": tuple(tiers)}))
 
 
 def _word(words: type[StrEnum]) -> Enum:
@@ -107,9 +130,42 @@ virtual_keys: Final = Table(
     Column("allowed_deployments", JSON, nullable=False),
     Column("previous_secret_hash", LargeBinary(32)),
     Column("previous_expires_at", UtcDateTime),
+    Column("role", _word(Role), nullable=False),
+    Column("allowed_ips", JSON, nullable=False),
+    Column("limits", LimitsJson, nullable=False),
     Index(None, "created_at", "key_id"),
     Index(None, "user_id"),
     Index(None, "team_id"),
+)
+
+teams: Final = Table(
+    "teams",
+    metadata,
+    Column("team_id", Text(256), primary_key=True),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+    Column("alias", Text(256), unique=True),
+    Column("blocked", Boolean, nullable=False),
+    Column("tags", JSON, nullable=False),
+    Column("metadata", JSON, nullable=False),
+    Column("limits", LimitsJson, nullable=False),
+    Index(None, "created_at", "team_id"),
+)
+"""`limits`, here and elsewhere, holds the fields of `Limits` that are set."""
+
+users: Final = Table(
+    "users",
+    metadata,
+    Column("user_id", Text(256), primary_key=True),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+    Column("alias", Text(256), unique=True),
+    Column("email", Text(256)),
+    Column("blocked", Boolean, nullable=False),
+    Column("tags", JSON, nullable=False),
+    Column("metadata", JSON, nullable=False),
+    Column("limits", LimitsJson, nullable=False),
+    Index(None, "created_at", "user_id"),
 )
 
 _number = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows by itself only where they are INTEGER
@@ -188,6 +244,94 @@ creations: Final = Table(
     Index(None, "key_id", "fingerprint", "started_at"),
     Index(None, "state", "started_at"),
 )
+
+balances: Final = Table(
+    "balances",
+    metadata,
+    Column("account", Text(264), primary_key=True),
+    Column("spent_nanousd", BigInteger, nullable=False),
+    Column("spent_before_nanousd", BigInteger, nullable=False),
+    Column("reserved_nanousd", BigInteger, nullable=False),
+    Column("containers", Integer, nullable=False),
+    Column("memory_gb", BigInteger, nullable=False),
+    Column("reset_at", UtcDateTime),
+)
+"""Where each account stands: the sums of its entries, kept so that one UPDATE can look and take. What was spent in the
+window under way is `spent_nanousd`, all that ever was, less `spent_before_nanousd`, what it was when the window began.
+A window that is over (`reset_at`) counts for nothing, and whoever writes next moves on: `spent_before_nanousd` becomes
+`spent_nanousd`. `containers` and `memory_gb` are those of the holds that are open."""
+
+holds: Final = Table(
+    "holds",
+    metadata,
+    Column("hold_id", String(32), primary_key=True),
+    Column("container_id", Text(256), unique=True),
+    Column("key_id", String(16), nullable=False),
+    Column("user_id", Text(256)),
+    Column("team_id", Text(256)),
+    Column("tags", JSON, nullable=False),
+    Column("provider", Text(64), nullable=False),
+    Column("deployment", Text(64), nullable=False),
+    Column("memory_limit", Text(256), nullable=False),
+    Column("memory_gb", Integer, nullable=False),
+    Column("nanousd_per_unit", BigInteger, nullable=False),
+    Column("unit_minutes", Integer),
+    Column("minimum_minutes", Integer, nullable=False),
+    Column("minutes", Integer, nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("covered_until", UtcDateTime, nullable=False),
+    Column("reserved_nanousd", BigInteger, nullable=False),
+    Column("spent_nanousd", BigInteger, nullable=False),
+    Column("closed_at", UtcDateTime),
+    Column("request_id", Text(64)),
+    _partial("ix_holds_open", "covered_until", where="closed_at IS NULL"),
+)
+"""What is held for each container, under the id of its creation, for as long as `closed_at` is null. Its price is that
+of the moment when it was made."""
+
+entries: Final = Table(
+    "ledger_entries",
+    metadata,
+    Column("number", _number, primary_key=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("kind", _word(EntryKind), nullable=False),
+    Column("hold_id", String(32), nullable=False),
+    Column("container_id", Text(256)),
+    Column("key_id", String(16), nullable=False),
+    Column("user_id", Text(256)),
+    Column("team_id", Text(256)),
+    Column("tags", JSON, nullable=False),
+    Column("provider", Text(64), nullable=False),
+    Column("deployment", Text(64), nullable=False),
+    Column("memory_limit", Text(256), nullable=False),
+    Column("reserved_nanousd", BigInteger, nullable=False),
+    Column("spent_nanousd", BigInteger, nullable=False),
+    Column("request_id", Text(64)),
+    Index(None, "at", "number"),
+    Index(None, "key_id", "number"),
+    Index(None, "user_id", "number"),
+    Index(None, "team_id", "number"),
+    Index(None, "hold_id"),
+    Index(None, "container_id"),
+)
+"""The ledger: rows are only ever added."""
+
+audit: Final = Table(
+    "audit",
+    metadata,
+    Column("number", _number, primary_key=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("actor", String(64), nullable=False),
+    Column("action", String(64), nullable=False),
+    Column("subject", Text(264), nullable=False),
+    Column("before", JSON),
+    Column("after", JSON),
+    Column("request_id", Text(64)),
+    Column("previous_hash", LargeBinary(32), nullable=False),
+    Column("hash", LargeBinary(32), nullable=False, unique=True),
+    Index(None, "subject", "number"),
+)
+"""What operators did. Each row's hash is of all that is in it, the hash before it included."""
 
 turns: Final = Table(
     "turns",
