@@ -22,6 +22,7 @@ from app.api.admin.keys import key_routes
 from app.api.application import build_edge
 from app.api.health import health_routes
 from app.config.deployments import DeploymentSettings
+from app.config.pricing import PricingSettings
 from app.config.settings import Settings
 from app.domain.deployments import Deployment
 from app.domain.ports import StoreUnavailable, Timeouts, Upstream
@@ -40,6 +41,7 @@ from app.hooks.builtin.log import RequestLog
 from app.hooks.runner import HookRunner, load_plugin
 from app.hooks.spec import Hooks
 from app.local.server import LocalServer
+from app.pricing.table import Prices, Tariff
 from app.registry.notes import FLUSH_SECONDS, Notes
 from app.registry.ownership import FOLLOW_SECONDS, Ownerships
 from app.registry.reap import LOOK_SECONDS as REAP_LOOK_SECONDS
@@ -202,6 +204,13 @@ def _gateway(settings: Settings, registry: _Registry, fleet: _Fleet, hooks: Hook
         placer=fleet.placer,
         forwarder=fleet.forwarder,
         recorder=Recorder(registry.containers, registry.ownerships, registry.notes),
+    )
+
+
+def prices_of(settings: PricingSettings) -> Prices:
+    """The price table that is configured."""
+    return Prices(
+        [Tariff(since=each.since_at, prices=each.prices, provider=each.provider) for each in settings.tariffs]
     )
 
 

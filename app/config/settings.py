@@ -21,6 +21,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from app.config.addresses import is_loopback
 from app.config.deployments import DeploymentSettings, Section, check_header_secret
+from app.config.pricing import PricingSettings
 from app.config.registry import ReapSettings, RegistrySettings, RoutingSettings
 from app.config.sizes import ByteSize
 from app.config.times import Seconds, SecondsOrZero
@@ -159,6 +160,8 @@ class Settings(BaseSettings):
     """What is known of every container."""
     reap: ReapSettings = ReapSettings()
     """Which containers are deleted on a schedule."""
+    pricing: PricingSettings = PricingSettings()
+    """What containers cost."""
     logging: LoggingSettings = LoggingSettings()
     """What is written to the log, and how."""
     hooks: HooksSettings = HooksSettings()
