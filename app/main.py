@@ -19,6 +19,8 @@ from app.api.admin.administration import KeyAdministration
 from app.api.admin.container_administration import ContainerAdministration
 from app.api.admin.containers import container_routes
 from app.api.admin.keys import key_routes
+from app.api.admin.spend import spend_routes
+from app.api.admin.spend_administration import SpendAdministration
 from app.api.application import build_edge
 from app.api.health import health_routes
 from app.config.deployments import DeploymentSettings
@@ -57,6 +59,7 @@ from app.storage.containers import SqlContainerStore
 from app.storage.creations import SqlCreationStore
 from app.storage.engine import Database
 from app.storage.keys import SqlKeyStore
+from app.storage.reports import SqlSpendReports
 from app.tasks import Tasks
 from app.telemetry.metrics import Metrics
 from app.upstream.wire import WireUpstream
@@ -113,6 +116,7 @@ async def create_app(
             [
                 key_routes(KeyAdministration(keys, authenticator.forget, fleet.deployments)),
                 container_routes(_container_administration(registry, keys, fleet)),
+                spend_routes(SpendAdministration(SqlSpendReports(database), keys)),
                 health_routes(database_answers, metrics.render, fleet.health),
             ],
             VERSION,
