@@ -175,9 +175,29 @@ class AuditLog(Protocol):
         """Write down a deed that no other store writes down. `subject` is what was changed: "container:…", say."""
         ...
 
+    async def page(self, *, offset: int, limit: int, subject: str | None = None) -> tuple[list[AuditRow], int]:
+        """One page of rows, newest first, and how many there are in all."""
+        ...
+
     async def verify(self) -> AuditVerdict:
         """Go along the whole chain."""
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditRow:
+    """What one deed did. `number` counts from 1 without gaps."""
+
+    number: int
+    at: datetime
+    actor: str
+    action: str
+    subject: str
+    before: Mapping[str, Any] | None
+    after: Mapping[str, Any] | None
+    request_id: str | None
+    previous_hash: bytes
+    hash: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,8 +205,11 @@ class AuditVerdict:
     """What going along the chain has found."""
 
     rows: int
+    """How many are whole, from the first on."""
     broken_at: int | None = None
     """The number of the first row that was changed, or whose predecessor is missing; None where all is whole."""
+    head: str | None = None
+    """The last row's hash, in hex. A chain cannot tell that its last rows were removed: who kept this can."""
 
 
 class NameTaken(Exception):
@@ -320,7 +343,7 @@ class ContainerStore(Protocol):
         """Register a container under an owner or nobody, also where it was registered under another. Its shares go."""
         ...
 
-    async def share(self, container_id: str, identity: str, access: Access | None, deed: Deed) -> bool:
+    async def share(self, container_id: str, identity: str, access: Access | None, deed: Deed | None = None) -> bool:
         """Share a container, or with None stop sharing it; False where it is not registered, or was not shared."""
         ...
 

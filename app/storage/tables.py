@@ -67,7 +67,12 @@ class Text(TypeDecorator[str]):
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
         """Replace what cannot be kept."""
-        return None if value is None else _UNKEPT.sub("\ufffd", value)
+        return None if value is None else kept(value)
+
+
+def kept(text: str) -> str:
+    """A text as the databases keep it."""
+    return _UNKEPT.sub("\ufffd", text)
 
 
 class LimitsJson(TypeDecorator[Limits]):
@@ -323,7 +328,7 @@ audit: Final = Table(
     Column("at", UtcDateTime, nullable=False),
     Column("actor", String(64), nullable=False),
     Column("action", String(64), nullable=False),
-    Column("subject", Text(264), nullable=False),
+    Column("subject", Text(272), nullable=False),
     Column("before", JSON),
     Column("after", JSON),
     Column("request_id", Text(64)),

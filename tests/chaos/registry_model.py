@@ -23,7 +23,7 @@ from uuid import uuid4
 
 from app.domain.containers import Access, Answer, Container, Creation, Ending, Ownership
 from app.domain.errors import GatewayError
-from app.domain.identity import MASTER, ContainerScope, Principal, VirtualKey
+from app.domain.identity import MASTER, ContainerScope, Holder, Principal, VirtualKey
 from app.domain.ports import ContainerQuery, UnknownCursor
 from app.gateway.authorize import Gate
 from app.registry.ownership import Ownerships
@@ -352,10 +352,10 @@ class Run:
         return self.random.choice(self.boxes) if self.boxes else None
 
     def _principal(self) -> Principal:
-        return MASTER if self.random.random() < 0.05 else Principal.of(self.random.choice(self.keys))
+        return MASTER if self.random.random() < 0.05 else Principal.of(Holder(key=self.random.choice(self.keys)))
 
     def _identity(self) -> str:
-        return self.random.choice([*Principal.of(self.random.choice(self.keys)).identities, "team:nobody"])
+        return self.random.choice([*Principal.of(Holder(key=self.random.choice(self.keys))).identities, "team:nobody"])
 
     def _new_key(self) -> VirtualKey:
         return VirtualKey(

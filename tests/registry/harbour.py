@@ -23,7 +23,7 @@ from app.upstream.wire import WireUpstream
 from tests.fakes.yard import Yard
 from tests.gateway.gate import Clock
 from tests.storage.containers import container
-from tests.storage.keys import NOON, virtual_key
+from tests.storage.keys import DEED, NOON, virtual_key
 
 HERE, THERE = "here", "there"
 
@@ -64,7 +64,7 @@ class Harbour:
     async def add_key(self, **fields: Any) -> str:
         """A virtual key; its id."""
         key = virtual_key(**fields)
-        await self.keys.add(key)
+        await self.keys.add(key, DEED)
         return key.key_id
 
     async def status(self, name: str) -> str | None:

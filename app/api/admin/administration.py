@@ -28,7 +28,7 @@ from app.api.admin.validation import nearest
 from app.domain.errors import ErrorCode, GatewayError
 from app.domain.identity import ContainerScope, VirtualKey
 from app.domain.keys import masked, mint
-from app.domain.ports import AliasTaken, KeyStore
+from app.domain.ports import AliasTaken, Deed, KeyStore
 
 
 class KeyAdministration:
@@ -52,23 +52,24 @@ class KeyAdministration:
         self._deployments = tuple(sorted(deployments))
         self._clock = clock
 
-    async def generate(self, wanted: GenerateKey) -> GeneratedKey:
+    async def generate(self, wanted: GenerateKey, deed: Deed) -> GeneratedKey:
         """Make a key. Its secret is in the answer and nowhere else."""
         self._check_deployments(wanted.allowed_deployments)
         minted, now = mint(), self._now()
         bare = VirtualKey(key_id=minted.key_id, secret_hash=minted.secret_hash, created_at=now, updated_at=now)
         key = _with(bare, wanted, now)
         with _answers(wanted.key_alias):
-            await self._store.add(key)
+            await self._store.add(key, deed)
         return GeneratedKey(key=minted.key, **_fields(key, now))
 
-    async def update(self, wanted: UpdateKey) -> KeyView:
+    async def update(self, wanted: UpdateKey, deed: Deed) -> KeyView:
         """Set the fields that were given."""
         self._check_deployments(wanted.allowed_deployments)
         now = self._now()
-        return _view(await self._change(wanted.key, lambda key: _with(key, wanted, now), wanted.key_alias), now)
+        key = await self._change(wanted.key, lambda key: _with(key, wanted, now), deed, wanted.key_alias)
+        return _view(key, now)
 
-    async def regenerate(self, name: str, wanted: RegenerateKey) -> GeneratedKey:
+    async def regenerate(self, name: str, wanted: RegenerateKey, deed: Deed) -> GeneratedKey:
         """Give a key a new secret, and set the fields that were given. The one before works for `grace_period`."""
         self._check_deployments(wanted.allowed_deployments)
         now = self._now()
@@ -84,13 +85,14 @@ class KeyAdministration:
                 previous_expires_at=now + grace if grace else None,
             )
 
-        key = await self._change(found.key_id, renewed, wanted.key_alias)
+        key = await self._change(found.key_id, renewed, deed, wanted.key_alias)
         return GeneratedKey(key=minted.key, **_fields(key, now))
 
-    async def set_blocked(self, name: str, blocked: bool) -> KeyView:
+    async def set_blocked(self, name: str, blocked: bool, deed: Deed) -> KeyView:
         """Refuse a key from now on, or take it again."""
         now = self._now()
-        return _view(await self._change(name, lambda key: replace(key, blocked=blocked, updated_at=now)), now)
+        key = await self._change(name, lambda key: replace(key, blocked=blocked, updated_at=now), deed)
+        return _view(key, now)
 
     async def info(self, name: str) -> KeyInfo:
         """Show a key."""
@@ -115,7 +117,7 @@ class KeyAdministration:
             total_pages=-(-total // wanted.size),
         )
 
-    async def delete(self, wanted: DeleteKeys) -> DeletedKeys:
+    async def delete(self, wanted: DeleteKeys, deed: Deed) -> DeletedKeys:
         """Remove keys: all of them, or none where one is unknown. Raises GatewayError MISSING_REQUIRED_PARAMETER."""
         if not wanted.keys and not wanted.key_aliases:
             raise GatewayError(
@@ -132,19 +134,19 @@ class KeyAdministration:
         key_ids = list(dict.fromkeys(key.key_id for key in found))
         try:
             with _answers():
-                deleted = set(await self._store.delete(key_ids))
+                deleted = set(await self._store.delete(key_ids, deed))
         finally:
             for key_id in key_ids:
                 self._forget(key_id)
         return DeletedKeys(deleted_keys=[key_id for key_id in key_ids if key_id in deleted])
 
     async def _change(
-        self, name: str, edit: Callable[[VirtualKey], VirtualKey], alias: str | None = None
+        self, name: str, edit: Callable[[VirtualKey], VirtualKey], deed: Deed, alias: str | None = None
     ) -> VirtualKey:
         key_id = (await self._find(name)).key_id
         try:
             with _answers(alias):
-                key = await self._store.change(key_id, edit)
+                key = await self._store.change(key_id, edit, deed)
         finally:
             self._forget(key_id)
         if key is None:

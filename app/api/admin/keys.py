@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Depends, Request
 
-from app.api.admin.access import require_admin
+from app.api.admin.access import deed_of, require_admin
 from app.api.admin.administration import KeyAdministration
 from app.api.admin.described import takes_body, takes_query
 from app.api.admin.models import (
@@ -36,23 +36,25 @@ def key_routes(keys: KeyAdministration) -> APIRouter:
 def _add_changes(router: APIRouter, keys: KeyAdministration) -> None:
     @router.post("/generate", openapi_extra=takes_body(GenerateKey), summary="Make a key")
     async def generate(request: Request) -> GeneratedKey:
-        return await keys.generate(from_json(GenerateKey, await request.body()))
+        return await keys.generate(from_json(GenerateKey, await request.body()), deed_of(request, "key.generate"))
 
     @router.post("/update", openapi_extra=takes_body(UpdateKey), summary="Change a key")
     async def update(request: Request) -> KeyView:
-        return await keys.update(from_json(UpdateKey, await request.body()))
+        return await keys.update(from_json(UpdateKey, await request.body()), deed_of(request, "key.update"))
 
     @router.post("/block", openapi_extra=takes_body(NamedKey), summary="Refuse a key from now on")
     async def block(request: Request) -> KeyView:
-        return await keys.set_blocked(from_json(NamedKey, await request.body()).key, True)
+        named = from_json(NamedKey, await request.body())
+        return await keys.set_blocked(named.key, True, deed_of(request, "key.block"))
 
     @router.post("/unblock", openapi_extra=takes_body(NamedKey), summary="Take a blocked key again")
     async def unblock(request: Request) -> KeyView:
-        return await keys.set_blocked(from_json(NamedKey, await request.body()).key, False)
+        named = from_json(NamedKey, await request.body())
+        return await keys.set_blocked(named.key, False, deed_of(request, "key.unblock"))
 
     @router.post("/delete", openapi_extra=takes_body(DeleteKeys), summary="Remove keys")
     async def delete(request: Request) -> DeletedKeys:
-        return await keys.delete(from_json(DeleteKeys, await request.body()))
+        return await keys.delete(from_json(DeleteKeys, await request.body()), deed_of(request, "key.delete"))
 
 
 def _add_regeneration(router: APIRouter, keys: KeyAdministration) -> None:
@@ -61,7 +63,7 @@ def _add_regeneration(router: APIRouter, keys: KeyAdministration) -> None:
         wanted = from_json(RegenerateKey, await request.body())
         if wanted.key is None:
             raise GatewayError(ErrorCode.MISSING_REQUIRED_PARAMETER, "Missing required parameter: 'key'.", param="key")
-        return await keys.regenerate(wanted.key, wanted)
+        return await keys.regenerate(wanted.key, wanted, deed_of(request, "key.regenerate"))
 
     in_path = [{"name": "key", "in": "path", "required": True, "schema": {"type": "string"}}]
 
@@ -75,7 +77,7 @@ def _add_regeneration(router: APIRouter, keys: KeyAdministration) -> None:
         named = checked(NamedKey, {"key": request.path_params["key"]}).key
         if wanted.key not in {None, named}:
             raise GatewayError(ErrorCode.INVALID_VALUE, "The path and the body name different keys.", param="key")
-        return await keys.regenerate(named, wanted)
+        return await keys.regenerate(named, wanted, deed_of(request, "key.regenerate"))
 
 
 def _add_views(router: APIRouter, keys: KeyAdministration) -> None:

@@ -23,6 +23,7 @@ from app.domain.errors import GatewayError
 from app.domain.identity import MASTER, Principal
 from app.domain.ports import KeyStore
 from app.gateway.authenticate import Authenticator
+from tests.exchanges import opened_exchange
 from tests.gateway.gate import MASTER_KEY, Clock
 from tests.registry.harbour import Harbour
 
@@ -48,7 +49,7 @@ class Posing:
         self.principal: Principal = MASTER
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        scope.setdefault("state", {})["principal"] = self.principal
+        scope.setdefault("state", {}).update(principal=self.principal, exchange=opened_exchange(scope["path"]))
         await self.app(scope, receive, send)
 
 

@@ -2,15 +2,15 @@ from __future__ import annotations
 
 import pytest
 
-from app.domain.identity import ContainerScope, Principal
+from app.domain.identity import ContainerScope, Holder, Principal, VirtualKey
 from tests.api.admin.hosting import Admin, Refused
 from tests.storage.keys import virtual_key
 
 
 @pytest.mark.parametrize("key", [virtual_key(), virtual_key(alias="master", user_id="master")])
-async def test_a_virtual_key_may_not_use_the_admin_routes(admin: Admin, key: object) -> None:
+async def test_a_virtual_key_may_not_use_the_admin_routes(admin: Admin, key: VirtualKey) -> None:
     made = await admin.post("/key/generate", {"key_alias": "prod"})
-    admin.posing.principal = Principal.of(key)  # type: ignore[arg-type]
+    admin.posing.principal = Principal.of(Holder(key=key))
     routes = [
         ("post", "/key/generate"),
         ("post", "/key/update"),
@@ -37,7 +37,7 @@ CONTAINER_ROUTES = [
 
 
 async def test_a_virtual_key_may_not_use_the_container_routes(operator: Admin) -> None:
-    operator.posing.principal = Principal.of(virtual_key(container_scope=ContainerScope.ALL))
+    operator.posing.principal = Principal.of(Holder(key=virtual_key(container_scope=ContainerScope.ALL)))
     await everything_is_refused(operator, CONTAINER_ROUTES)
 
 

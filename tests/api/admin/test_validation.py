@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from tests.api.admin.hosting import Admin, Refused
-from tests.storage.keys import virtual_key
+from tests.storage.keys import DEED, virtual_key
 
 REFUSED_FIELDS: list[tuple[dict[str, Any], str, str]] = [
     ({"key_alias": 1}, "invalid_type", "key_alias"),
@@ -195,7 +195,7 @@ async def test_a_database_that_is_away_is_a_503(admin: Admin) -> None:
     from app.storage.keys import SqlKeyStore
 
     assert isinstance(admin.store, SqlKeyStore)
-    await admin.store.add(virtual_key(alias="prod"))
+    await admin.store.add(virtual_key(alias="prod"), DEED)
     rename = "ALTER TABLE virtual_keys RENAME TO elsewhere"
     await admin.store._database.write(lambda connection: connection.exec_driver_sql(rename))
     for path, fields in (("/key/generate", {}), ("/key/block", {"key": "prod"}), ("/key/delete", {"keys": ["prod"]})):

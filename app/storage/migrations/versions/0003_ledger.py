@@ -123,7 +123,7 @@ def _make_audit() -> None:
         sa.Column("at", _TIME, nullable=False),
         sa.Column("actor", sa.String(64), nullable=False),
         sa.Column("action", sa.String(64), nullable=False),
-        sa.Column("subject", sa.String(264), nullable=False),
+        sa.Column("subject", sa.String(272), nullable=False),
         sa.Column("before", sa.JSON),
         sa.Column("after", sa.JSON),
         sa.Column("request_id", sa.String(64)),
