@@ -27,10 +27,14 @@ from app.config.deployments import DeploymentSettings
 from app.config.pricing import PricingSettings
 from app.config.settings import Settings
 from app.domain.deployments import Deployment
+from app.domain.limiting import TEND_SECONDS, Limiter
 from app.domain.ports import StoreUnavailable, Timeouts, Upstream
+from app.gateway.admit import Admission
 from app.gateway.authenticate import Authenticator
 from app.gateway.authorize import Gate
 from app.gateway.create import LEASE_SECONDS, Creates
+from app.gateway.daily import FLUSH_SECONDS as BYTES_FLUSH_SECONDS
+from app.gateway.daily import DailyBytes
 from app.gateway.forward import Forwarder
 from app.gateway.lists import Lists
 from app.gateway.pipeline import Gateway
@@ -39,9 +43,10 @@ from app.gateway.probe import LOOK_SECONDS, Prober
 from app.gateway.record import Recorder
 from app.gateway.resolve import Resolver
 from app.gateway.settle import Settler
-from app.hooks.builtin.log import RequestLog
+from app.hooks.builtin.opening import OpenRequestLog
 from app.hooks.runner import HookRunner, load_plugin
-from app.hooks.spec import Hooks
+from app.limits.memory import MemoryLimiter
+from app.limits.opening import over_redis
 from app.local.server import LocalServer
 from app.pricing.table import Prices, Tariff
 from app.registry.notes import FLUSH_SECONDS, Notes
@@ -50,16 +55,18 @@ from app.registry.reap import LOOK_SECONDS as REAP_LOOK_SECONDS
 from app.registry.reap import Reaper
 from app.registry.reconcile import RECONCILE_SECONDS, Reconciler
 from app.registry.retention import LOOK_SECONDS as PURGE_LOOK_SECONDS
-from app.registry.retention import Retention
+from app.registry.retention import REQUESTS_LOOK_SECONDS, RequestRetention, Retention
 from app.registry.sweep import Sweeps
 from app.routing.health import Circuit
 from app.routing.selection import Policy, Selector
 from app.routing.track import Track
 from app.storage.containers import SqlContainerStore
 from app.storage.creations import SqlCreationStore
+from app.storage.daily_bytes import SqlDailyBytes
 from app.storage.engine import Database
 from app.storage.keys import SqlKeyStore
 from app.storage.reports import SqlSpendReports
+from app.storage.requests import SqlRequestStore
 from app.tasks import Tasks
 from app.telemetry.metrics import Metrics
 from app.upstream.wire import WireUpstream
@@ -67,6 +74,7 @@ from quaymaster.providers import Credential, Endpoint, dialect_of
 
 VERSION: Final = version("quaymaster")
 _DRAIN_TASKS_SECONDS: Final = 5.0
+_SPOOL: Final = "spool"
 
 
 @asynccontextmanager
@@ -77,21 +85,30 @@ async def create_app(
 
     `log_lines_dropped` tells metrics how many log lines found no room.
 
-    Raises StoreUnavailable, UnsupportedDatabase, DataDirInUse, and what loading a plugin raises.
+    Raises StoreUnavailable, UnsupportedDatabase, CannotLimit, DataDirInUse, and what loading a plugin raises.
     """
     async with AsyncExitStack() as stack:
         metrics = Metrics(version=VERSION, log_lines_dropped=log_lines_dropped)
         tasks = Tasks()
-        hooks = HookRunner(_plugins(settings), metrics, timeout_seconds=settings.hooks.timeout_seconds)
-        spool_dir = settings.data_dir / "spool"
+        spool_dir = settings.data_dir / _SPOOL
         await asyncio.to_thread(spool_dir.mkdir, mode=0o700, parents=True, exist_ok=True)
 
         database = Database.open(settings.database_url.get_secret_value())
         stack.push_async_callback(database.close)
         await database.migrate()
+        request_store = SqlRequestStore(database)
+        requests = OpenRequestLog(settings.logging, settings.request_log, request_store, version=VERSION)
+        stack.push_async_callback(asyncio.to_thread, requests.close)
+        metrics.watch_request_log(requests.hook.dropped)
+        plugins = [load_plugin(plugin.use, plugin.options) for plugin in settings.hooks.plugins]
+        hooks = HookRunner([requests.hook, *plugins], metrics, timeout_seconds=settings.hooks.timeout_seconds)
         keys = SqlKeyStore(database)
         authenticator = Authenticator(keys, master_key)
         stack.push_async_callback(authenticator.aclose)
+        limiter = await _open_limiter(settings, metrics, stack)
+        daily = DailyBytes(SqlDailyBytes(database))
+        stack.push_async_callback(daily.aclose)
+        admission = Admission(limiter, daily, metrics)
         fleet = _Fleet(settings, await _open_deployments(settings, stack), hooks)
         registry = _Registry(settings, database, keys, fleet, tasks)
         stack.push_async_callback(registry.notes.flush, final=True)
@@ -107,12 +124,16 @@ async def create_app(
         await hooks.startup()
         stack.push_async_callback(hooks.shutdown)
         stack.push_async_callback(tasks.drain, _DRAIN_TASKS_SECONDS)
+        tasks.repeat(limiter.tend, TEND_SECONDS, "tend rate limits")
+        tasks.repeat(daily.flush, BYTES_FLUSH_SECONDS, "flush daily bytes")
         _start_chores(registry, fleet, tasks)
         _start_clean_up(settings, registry, tasks)
+        old = RequestRetention(request_store, registry.containers, retain_days=settings.request_log.retain_days)
+        tasks.repeat(old.scheduled, REQUESTS_LOOK_SECONDS, "purge the request log")
         yield build_edge(
-            _gateway(settings, registry, fleet, hooks, str(spool_dir)),
+            _gateway(settings, registry, fleet, hooks, admission),
             authenticator,
-            Settler(metrics, hooks, tasks),
+            Settler(metrics, hooks, tasks, requests.hook),
             [
                 key_routes(KeyAdministration(keys, authenticator.forget, fleet.deployments)),
                 container_routes(_container_administration(registry, keys, fleet)),
@@ -189,18 +210,42 @@ class _Registry:
         )
 
 
-def _gateway(settings: Settings, registry: _Registry, fleet: _Fleet, hooks: HookRunner, spool_dir: str) -> Gateway:
+async def _open_limiter(settings: Settings, metrics: Metrics, stack: AsyncExitStack) -> Limiter:
+    """Who keeps count of requests: Redis where there is one. Raises CannotLimit."""
+    if settings.redis_url is None:
+        return MemoryLimiter()
+    limiter = over_redis(
+        settings.redis_url.get_secret_value(),
+        timeout_seconds=settings.limits.redis_timeout_seconds,
+        when_down=settings.limits.when_redis_is_down,
+        processes=settings.server.workers,
+    )
+    stack.push_async_callback(limiter.aclose)
+    await limiter.tend()
+    metrics.watch_limiter(lambda: limiter.is_alone, lambda: limiter.judged_alone)
+    return limiter
+
+
+def _gateway(
+    settings: Settings,
+    registry: _Registry,
+    fleet: _Fleet,
+    hooks: HookRunner,
+    admission: Admission,
+) -> Gateway:
     gate = Gate(registry.ownerships, registry.containers)
     resolver = Resolver(
         fleet.providers,
         settings.default_provider,
         check_field=gate.field,
+        file_limits=admission.file_limits,
         max_json_bytes=settings.server.max_json_bytes,
         max_upload_bytes=settings.server.max_upload_bytes,
-        spool_dir=spool_dir,
+        spool_dir=str(settings.data_dir / _SPOOL),
     )
     return Gateway(
         hooks,
+        admission,
         gate,
         resolver,
         creates=registry.creates,
@@ -245,11 +290,6 @@ def _start_clean_up(settings: Settings, registry: _Registry, tasks: Tasks) -> No
     if settings.reap.every_seconds is not None:
         every_seconds = min(settings.reap.every_seconds, REAP_LOOK_SECONDS)
         tasks.repeat(partial(registry.reaper.scheduled, settings.reap), every_seconds, "reap containers")
-
-
-def _plugins(settings: Settings) -> list[Hooks]:
-    log = RequestLog(bodies=settings.logging.bodies, max_body_bytes=settings.logging.max_body_bytes)
-    return [log, *(load_plugin(plugin.use, plugin.options) for plugin in settings.hooks.plugins)]
 
 
 async def _open_deployments(settings: Settings, stack: AsyncExitStack) -> dict[str, list[Deployment]]:

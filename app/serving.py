@@ -15,6 +15,7 @@ from app.config.master_key import ensure_master_key
 from app.config.settings import Settings
 from app.domain.ports import StoreUnavailable
 from app.hooks.runner import PluginError
+from app.limits.opening import CannotLimit
 from app.local.data_folder import DataDirInUse
 from app.local.server import LocalServer
 from app.main import VERSION, create_app
@@ -41,7 +42,15 @@ def run(settings: Settings) -> None:
             runner.run(_serve(settings, master_key, is_new, writer))
     except KeyboardInterrupt:
         pass
-    except (CannotListen, StoreUnavailable, UnsupportedDatabase, DataDirInUse, PluginError, OSError) as error:
+    except (
+        CannotListen,
+        StoreUnavailable,
+        UnsupportedDatabase,
+        CannotLimit,
+        DataDirInUse,
+        PluginError,
+        OSError,
+    ) as error:
         raise StartError(str(error)) from error
     finally:
         flush(FLUSH_SECONDS)

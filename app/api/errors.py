@@ -84,6 +84,8 @@ def rendered(error: GatewayError) -> tuple[int, RawHeaders, bytes]:
         headers.append((b"www-authenticate", b"Bearer"))
     if error.retry_after_seconds is not None:
         headers.append((b"retry-after", b"%d" % math.ceil(error.retry_after_seconds)))
+        if error.code is ErrorCode.RATE_LIMIT_EXCEEDED:  # OpenAI's SDKs read this one first
+            headers.append((b"retry-after-ms", b"%d" % math.ceil(error.retry_after_seconds * 1000)))
     if error.should_retry is not None:
         headers.append((b"x-should-retry", b"true" if error.should_retry else b"false"))
     if error.allow:

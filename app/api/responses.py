@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 from starlette.responses import Response
@@ -10,6 +11,7 @@ from starlette.types import Receive, Scope, Send
 from app.api.errors import rendered
 from app.domain.errors import GatewayError, UpstreamFault
 from app.domain.exchange import Exchange, Outcome
+from app.domain.limiting import Verdict
 from app.domain.ports import RawHeaders
 from app.gateway.relay import Reply
 
@@ -52,8 +54,29 @@ async def start(exchange: Exchange, status: int, headers: RawHeaders, send: Send
     if exchange.deployment is not None:
         headers.append((b"x-quaymaster-deployment", exchange.deployment.name.encode()))
         headers.append((b"x-quaymaster-attempts", b"%d" % len(exchange.attempts)))
+    if exchange.verdict is not None:
+        headers += rate_headers(exchange.verdict)
     headers.append((b"x-quaymaster-overhead-ms", b"%.2f" % (overhead * 1000)))
     await send({"type": "http.response.start", "status": status, "headers": headers})
+
+
+def rate_headers(verdict: Verdict) -> RawHeaders:
+    """How the request rate stands that has the least left, as OpenAI says it; nothing where none is limited."""
+    if verdict.limit is None:
+        return []
+    return [
+        (b"x-ratelimit-limit-requests", b"%d" % verdict.limit),
+        (b"x-ratelimit-remaining-requests", b"%d" % verdict.remaining),
+        (b"x-ratelimit-reset-requests", _span(verdict.reset_seconds)),
+    ]
+
+
+def _span(seconds: float) -> bytes:
+    """A time as Go writes it, never too short: "250ms", "8s", "1m0s"."""
+    if seconds < 1:
+        return b"%dms" % math.ceil(seconds * 1000)
+    minutes, rest = divmod(math.ceil(seconds), 60)
+    return b"%dm%ds" % (minutes, rest) if minutes else b"%ds" % rest
 
 
 async def send_error(exchange: Exchange, error: GatewayError, send: Send) -> None:

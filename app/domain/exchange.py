@@ -28,6 +28,8 @@ class IncomingBody(Protocol):
     bytes_read: int
     ended: bool
     """Whether all of it has been read; True from the start where there is none."""
+    meter: Callable[[int], None] | None
+    """Told the length of each piece; the GatewayError that it raises ends the reading."""
 
     async def read(self) -> bytes:
         """The next piece, b"" at the end. Raises ClientGone, and GatewayError past the limit of `allow`."""
@@ -97,6 +99,8 @@ class Exchange:
     """What the rate limits said; None where nothing is limited."""
     on_settled: Callable[[], None] | None = None
     """Called once when the exchange is over, whatever happened: gives its parallel slots back."""
+    on_content: Callable[[int], None] | None = None
+    """Told the length of each piece of a file that goes down."""
 
     # create, record
     cost_nanousd: int = 0
@@ -111,6 +115,8 @@ class Exchange:
 
     May hold secrets: only `redact` may show it.
     """
+    request_text: bytes | None = None
+    """The body that an admin route was sent. May hold secrets: only the log's own thread looks into it."""
     request_digest: Digest | None = None
     """Of the uploaded file."""
 

@@ -9,6 +9,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any, Final
 
 from app.domain.accounts import NO_LIMITS, Account, AccountKind, Limits
+from app.domain.limiting import NOT_LIMITED, Allowance
 from quaymaster.operations import OPERATIONS, Operation, matching
 
 ALL_OPERATIONS: Final = frozenset(OPERATIONS)
@@ -162,6 +163,8 @@ class Principal:
     allowed_networks: tuple[IPv4Network | IPv6Network, ...] = ()
     accounts: tuple[Account, ...] = ()
     """Who is counted for what it does: the key, its user, its team."""
+    allowance: Allowance = NOT_LIMITED
+    """What those accounts may, as far as requests and bytes go."""
 
     @classmethod
     def of(cls, holder: Holder) -> Principal:
@@ -189,6 +192,7 @@ class Principal:
             role=key.role,
             allowed_networks=tuple(ip_network(network) for network in key.allowed_ips),
             accounts=holder.accounts,
+            allowance=Allowance.of(holder.accounts),
         )
 
     def may_choose(self, deployment: str) -> bool:

@@ -88,6 +88,8 @@ class Reply:
             piece = await self._upstream.read() if self._upstream is not None else b""
         if self._exchange.response_digest is not None:
             self._exchange.response_digest.update(piece)
+            if self._exchange.on_content is not None:
+                self._exchange.on_content(len(piece))
         return piece
 
     async def aclose(self) -> None:

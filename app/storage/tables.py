@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import (
     JSON,
     BigInteger,
     Boolean,
     Column,
+    Date,
     DateTime,
     Dialect,
     Double,
@@ -29,10 +29,10 @@ from sqlalchemy import (
     text,
 )
 
-from app.domain.accounts import NO_LIMITS, Limits
 from app.domain.containers import Access, CreationState, Ending
 from app.domain.identity import ContainerScope, Role
 from app.domain.spending import EntryKind
+from app.storage.limits_json import LimitsJson
 
 _UNKEPT: Final = re.compile("[\0\ud800-\udfff]")
 
@@ -74,26 +74,6 @@ class Text(TypeDecorator[str]):
 def kept(text: str) -> str:
     """A text as the databases keep it."""
     return _UNKEPT.sub("\ufffd", text)
-
-
-class LimitsJson(TypeDecorator[Limits]):
-    """An account's limits, as an object of those that are set."""
-
-    impl = JSON
-    cache_ok = True
-
-    def process_bind_param(self, value: Limits | None, dialect: Dialect) -> dict[str, Any] | None:
-        """Leave out what is not set."""
-        if value is None:
-            return None
-        return {name: set_ for name, set_ in asdict(value).items() if set_ != getattr(NO_LIMITS, name)}
-
-    def process_result_value(self, value: dict[str, Any] | None, dialect: Dialect) -> Limits | None:
-        """Put it together again."""
-        if value is None:
-            return None
-        tiers = value.get("allowed_memory_limits")
-        return Limits(**value | ({} if tiers is None else {"allowed_memory_limits": tuple(tiers)}))
 
 
 def _word(words: type[StrEnum]) -> Enum:
@@ -379,6 +359,17 @@ requests: Final = Table(
     _partial("ix_requests_team_id", "team_id", "number", where="team_id IS NOT NULL"),
 )
 """The request log: `app.domain.requests.RequestRow` says what is in it. Nothing else depends on it."""
+
+daily_bytes: Final = Table(
+    "daily_bytes",
+    metadata,
+    Column("account", Text(264), primary_key=True),
+    Column("day", Date, primary_key=True),
+    Column("uploaded", BigInteger, nullable=False),
+    Column("downloaded", BigInteger, nullable=False),
+    Index(None, "day"),
+)
+"""What the accounts that have a quota of it moved on each day of UTC."""
 
 turns: Final = Table(
     "turns",
