@@ -154,7 +154,9 @@ class Extension:
     """What a use of a container did to its hold."""
 
     covered_until: datetime
-    """Uses after which it would not live longer than this cost nothing more."""
+    """Until when it may live, and is held for."""
+    free_until: datetime
+    """Uses until then cost nothing more: after the last of them it would live until `covered_until`."""
     reserved_nanousd: int
     """What was reserved for it just now."""
 

@@ -37,6 +37,7 @@ from app.storage.container_rows import (
 )
 from app.storage.dialects import NOW, SecondsAgo, insert_new
 from app.storage.engine import Database
+from app.storage.holds import settle_deleted
 from app.storage.observations import write_down
 from app.storage.tables import container_files, container_shares, containers, creations, turns
 
@@ -226,10 +227,19 @@ class SqlContainerStore:
 
         return await self._database.write(work)
 
-    async def end(self, container_id: str, ending: Ending, at: datetime) -> None:
-        """Write down that a container is no more, unless it was seen since it was gone. Raises StoreUnavailable."""
+    async def end(self, container_id: str, ending: Ending, at: datetime, request_id: str | None = None) -> int:
+        """Write down that a container is no more, unless it was seen since it was gone; what was settled for it.
+
+        Raises StoreUnavailable.
+        """
         ended = {"id": container_id, "at": at}
-        await self._database.write(lambda connection: connection.execute(_ENDS[ending], ended))
+
+        def work(connection: Connection) -> int:
+            if not connection.execute(_ENDS[ending], ended).rowcount or ending is not Ending.DELETED:
+                return 0
+            return settle_deleted(connection, container_id, at, request_id)
+
+        return await self._database.write(work)
 
     async def observe(self, seen: Observations) -> None:
         """Write down what answers told. Raises StoreUnavailable."""

@@ -31,6 +31,7 @@ from app.storage.containers import SqlContainerStore
 from app.storage.creations import SqlCreationStore
 from app.storage.engine import Database
 from quaymaster.operations import OPERATIONS, Operation
+from tests.storage.spending import order
 
 NAMES = ("crate", "barrel")
 DEPLOYMENTS = ("here", "there")
@@ -162,7 +163,7 @@ class Run:
             started_at=now,
             lease_until=now,
         )
-        await replica.creations.begin(creation, same_key_since=BEGINNING)
+        await replica.creations.begin(creation, order(started_at=now), same_key_since=BEGINNING)
         await replica.creations.complete(creation.creation_id, made, ANSWER)
         replica.ownerships.remember(
             Ownership(container_id=container_id, owner=principal.owner, deployment=made.deployment)
