@@ -64,12 +64,15 @@ def serve(
     # The gateway's parts take half a second that the other commands need not pay.
     from app.serving import StartError, run
 
+    if settings.server.workers > 1:
+        from app.crew import run_crew as run
     del sys.modules["rich"]
 
     try:
-        run(settings)
+        code = run(settings)
     except (ConfigurationError, StartError) as error:
         _refuse(error)
+    raise typer.Exit(code)
 
 
 @cli.command()

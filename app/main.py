@@ -6,8 +6,9 @@ import asyncio
 import secrets
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
 from random import Random
@@ -68,6 +69,7 @@ from app.storage.keys import SqlKeyStore
 from app.storage.reports import SqlSpendReports
 from app.storage.requests import SqlRequestStore
 from app.tasks import Tasks
+from app.telemetry.gathering import Peers, rendered
 from app.telemetry.metrics import Metrics
 from app.upstream.wire import WireUpstream
 from quaymaster.providers import Credential, Endpoint, dialect_of
@@ -77,9 +79,33 @@ _DRAIN_TASKS_SECONDS: Final = 5.0
 _SPOOL: Final = "spool"
 
 
+@dataclass(frozen=True, slots=True)
+class Hosted:
+    """Where another process serves an embedded deployment, and the key for it."""
+
+    api_base: str
+    api_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Company:
+    """What a process shares with those that serve the same address."""
+
+    peers: Peers | None = None
+    hosted: Mapping[str, Hosted] = field(default_factory=dict)
+    """By the deployment's name; the other embedded deployments are served in this process."""
+
+
+ALONE: Final = Company()
+
+
 @asynccontextmanager
 async def create_app(
-    settings: Settings, master_key: str, *, log_lines_dropped: Callable[[], int] = lambda: 0
+    settings: Settings,
+    master_key: str,
+    *,
+    log_lines_dropped: Callable[[], int] = lambda: 0,
+    company: Company = ALONE,
 ) -> AsyncIterator[ASGIApp]:
     """The gateway as an ASGI application, with everything it needs open for as long as the context lasts.
 
@@ -109,7 +135,7 @@ async def create_app(
         daily = DailyBytes(SqlDailyBytes(database))
         stack.push_async_callback(daily.aclose)
         admission = Admission(limiter, daily, metrics)
-        fleet = _Fleet(settings, await _open_deployments(settings, stack), hooks)
+        fleet = _Fleet(settings, await _open_deployments(settings, company.hosted, stack), hooks)
         registry = _Registry(settings, database, keys, fleet, tasks)
         stack.push_async_callback(registry.notes.flush, final=True)
         metrics.watch_deployments(lambda: {each["deployment"]: each["state"] for each in fleet.health()})
@@ -138,10 +164,31 @@ async def create_app(
                 key_routes(KeyAdministration(keys, authenticator.forget, fleet.deployments)),
                 container_routes(_container_administration(registry, keys, fleet)),
                 spend_routes(SpendAdministration(SqlSpendReports(database), keys)),
-                health_routes(database_answers, metrics.render, fleet.health),
+                health_routes(database_answers, _scrape(metrics, company.peers), fleet.health),
             ],
             VERSION,
         )
+
+
+def _scrape(metrics: Metrics, peers: Peers | None) -> Callable[[], Awaitable[bytes]]:
+    """How to have the metrics of this process, or of all that it has for company."""
+    if peers is None:
+        return partial(asyncio.to_thread, metrics.render)
+    peers.publish(metrics.snapshot)
+
+    async def of_all() -> bytes:
+        return await asyncio.to_thread(rendered, await peers.snapshots())
+
+    return of_all
+
+
+async def migrate(settings: Settings) -> None:
+    """Bring the database to the shape this version needs. Raises StoreUnavailable and UnsupportedDatabase."""
+    database = Database.open(settings.database_url.get_secret_value())
+    try:
+        await database.migrate()
+    finally:
+        await database.close()
 
 
 class _Fleet:
@@ -292,11 +339,15 @@ def _start_clean_up(settings: Settings, registry: _Registry, tasks: Tasks) -> No
         tasks.repeat(partial(registry.reaper.scheduled, settings.reap), every_seconds, "reap containers")
 
 
-async def _open_deployments(settings: Settings, stack: AsyncExitStack) -> dict[str, list[Deployment]]:
+async def _open_deployments(
+    settings: Settings, hosted: Mapping[str, Hosted], stack: AsyncExitStack
+) -> dict[str, list[Deployment]]:
     """The deployments behind each provider name, in the order they are configured in."""
     deployments: dict[str, list[Deployment]] = {}
     for configured in settings.deployments:
-        if configured.provider == "local":
+        if there := hosted.get(configured.name):
+            deployment = _deployment(configured, there.api_base, Credential(api_key=there.api_key), stack)
+        elif configured.provider == "local":
             deployment = await _open_local(configured, settings, stack)
         else:
             deployment = _open_remote(configured, stack)

@@ -45,7 +45,7 @@ class ServerSettings(Section):
     port: Annotated[int, Field(ge=0, le=65_535)] = 4000
     """TCP port to listen on; 0 takes any free one."""
     workers: Annotated[int, Field(ge=1)] = 1
-    """Processes that serve. This version serves from one."""
+    """Processes that serve this address. More than one need redis_url."""
     max_json_bytes: ByteSize = 96 * 2**20
     """Largest JSON body, in bytes; inline skills are large."""
     max_upload_bytes: ByteSize = 512 * 2**20
@@ -58,13 +58,6 @@ class ServerSettings(Section):
     """How long an idle client connection is kept open."""
     drain_seconds: SecondsOrZero = 30.0
     """The longest that requests in flight may still take after SIGTERM."""
-
-    @field_validator("workers")
-    @classmethod
-    def _one_process(cls, workers: int) -> int:
-        if workers > 1:
-            raise ValueError("this version serves from one process; several workers will need redis_url")
-        return workers
 
 
 class LoggingSettings(Section):
@@ -148,7 +141,9 @@ class Settings(BaseSettings):
         default_factory=_default_database_url
     )
     """Where keys and records live. Default: SQLite at <data_dir>/quaymaster.db."""
-    redis_url: Annotated[SecretStr, _check_scheme("redis", "rediss", "unix")] | None = None
+    redis_url: Annotated[SecretStr, _check_scheme("redis", "rediss", "unix")] | None = Field(
+        default=None, validate_default=True
+    )
     """Accepted for what is to come: this version keeps nothing in Redis yet."""
     deployments: tuple[DeploymentSettings, ...] = (DeploymentSettings(name="local", provider="local"),)
     """Where containers can live."""
@@ -196,6 +191,17 @@ class Settings(BaseSettings):
                 f"least {MIN_PUBLIC_MASTER_KEY_CHARS} characters: set QUAYMASTER_MASTER_KEY, or listen on 127.0.0.1"
             )
         return key
+
+    @field_validator("redis_url")
+    @classmethod
+    def _several_processes_agree(cls, url: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        server = info.data.get("server")
+        if url is None and server is not None and server.workers > 1:
+            raise ValueError(
+                f"server.workers is {server.workers}, and several processes keep limits together in Redis: "
+                "set redis_url (REDIS_URL), or serve from one process"
+            )
+        return url
 
     @field_validator("deployments")
     @classmethod
@@ -261,5 +267,10 @@ class Settings(BaseSettings):
             if self.reap.has_criterion and self.reap.every_seconds is None
             else ()
         )
+        one_writer = (
+            (f"server.workers is {self.server.workers} and the database SQLite, which one process at a time writes to",)
+            if self.server.workers > 1 and self.database_url.get_secret_value().startswith("sqlite")
+            else ()
+        )
         unused = ("redis_url is set, but this version keeps nothing in Redis yet",) if self.redis_url else ()
-        return self._load_notices + in_the_clear + drained + unscheduled + unused
+        return self._load_notices + in_the_clear + drained + unscheduled + one_writer + unused

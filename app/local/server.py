@@ -34,7 +34,8 @@ def create_local_app(
 class LocalServer:
     """The embedded provider on a TCP port (0: any free one), in the event loop that starts it.
 
-    Starts once and stops once. It leaves the process's signal handlers alone.
+    `bound` is a socket to serve on in the place of `host` and `port`; whoever made it closes it. Starts once and stops
+    once. It leaves the process's signal handlers alone.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class LocalServer:
         *,
         host: str = "127.0.0.1",
         port: int = 0,
+        bound: socket.socket | None = None,
         api_key: str | None = None,
         clock: Callable[[], float] = time.time,
         max_file_bytes: int = MAX_FILE_BYTES,
@@ -50,6 +52,7 @@ class LocalServer:
     ) -> None:
         self._data_dir = data_dir
         self._address = (host, port)
+        self._bound = bound
         self._api_key = api_key
         self._clock = clock
         self._max_file_bytes = max_file_bytes
@@ -63,7 +66,7 @@ class LocalServer:
 
         Raises as LocalApp, or OSError where the port cannot be had; nothing stays open then.
         """
-        bound = _bind(*self._address)
+        bound = self._bound or _bind(*self._address)
         try:
             self._app = await asyncio.to_thread(
                 LocalApp,

@@ -23,6 +23,7 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from app.telemetry.gathering import Snapshot, snapshot_of
 from app.telemetry.logging import lines_dropped
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -184,6 +185,10 @@ class Metrics:
     def render(self) -> bytes:
         """Everything in Prometheus' text format (`CONTENT_TYPE`). Takes milliseconds: call it in a thread."""
         return generate_latest(self.registry)
+
+    def snapshot(self) -> Snapshot:
+        """Everything in plain values, for a process that shows several processes' metrics as one."""
+        return snapshot_of(self.registry)
 
 
 class _States(Collector):
