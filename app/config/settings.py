@@ -21,8 +21,10 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from app.config.addresses import is_loopback
 from app.config.deployments import DeploymentSettings, Section, check_header_secret
+from app.config.limits import LimitsSettings
 from app.config.pricing import PricingSettings
 from app.config.registry import ReapSettings, RegistrySettings, RoutingSettings
+from app.config.request_log import RequestLogSettings
 from app.config.sizes import ByteSize
 from app.config.times import Seconds, SecondsOrZero
 
@@ -144,7 +146,7 @@ class Settings(BaseSettings):
     redis_url: Annotated[SecretStr, _check_scheme("redis", "rediss", "unix")] | None = Field(
         default=None, validate_default=True
     )
-    """Accepted for what is to come: this version keeps nothing in Redis yet."""
+    """Where processes that serve together count requests. Without it each counts for itself."""
     deployments: tuple[DeploymentSettings, ...] = (DeploymentSettings(name="local", provider="local"),)
     """Where containers can live."""
     default_provider: str = Field(default_factory=_default_provider)
@@ -157,8 +159,12 @@ class Settings(BaseSettings):
     """Which containers are deleted on a schedule."""
     pricing: PricingSettings = PricingSettings()
     """What containers cost."""
+    limits: LimitsSettings = LimitsSettings()
+    """How requests are counted where several processes share a Redis."""
     logging: LoggingSettings = LoggingSettings()
     """What is written to the log, and how."""
+    request_log: RequestLogSettings = RequestLogSettings()
+    """What is kept of every request, and where it goes beside stdout."""
     hooks: HooksSettings = HooksSettings()
     """Plugins, called at named moments in the life of a request."""
 
@@ -272,5 +278,4 @@ class Settings(BaseSettings):
             if self.server.workers > 1 and self.database_url.get_secret_value().startswith("sqlite")
             else ()
         )
-        unused = ("redis_url is set, but this version keeps nothing in Redis yet",) if self.redis_url else ()
-        return self._load_notices + in_the_clear + drained + unscheduled + one_writer + unused
+        return self._load_notices + in_the_clear + drained + unscheduled + one_writer
