@@ -14,14 +14,19 @@ from importlib.metadata import version
 from random import Random
 from typing import Any, Final
 
+from fastapi import APIRouter
 from starlette.types import ASGIApp
 
 from app.api.admin.administration import KeyAdministration
+from app.api.admin.audit import audit_routes
 from app.api.admin.container_administration import ContainerAdministration
 from app.api.admin.containers import container_routes
+from app.api.admin.group_administration import TEAM, USER, GroupAdministration
+from app.api.admin.groups import team_routes, user_routes
 from app.api.admin.keys import key_routes
 from app.api.admin.spend import spend_routes
 from app.api.admin.spend_administration import SpendAdministration
+from app.api.admin.standings import Standings
 from app.api.application import build_edge
 from app.api.health import health_routes
 from app.config.deployments import DeploymentSettings
@@ -33,6 +38,7 @@ from app.domain.ports import StoreUnavailable, Timeouts, Upstream
 from app.gateway.admit import Admission
 from app.gateway.authenticate import Authenticator
 from app.gateway.authorize import Gate
+from app.gateway.costs import Costs
 from app.gateway.create import LEASE_SECONDS, Creates
 from app.gateway.daily import FLUSH_SECONDS as BYTES_FLUSH_SECONDS
 from app.gateway.daily import DailyBytes
@@ -50,6 +56,8 @@ from app.limits.memory import MemoryLimiter
 from app.limits.opening import over_redis
 from app.local.server import LocalServer
 from app.pricing.table import Prices, Tariff
+from app.registry.closing import CLOSE_SECONDS, Closing
+from app.registry.coverage import RETRY_SECONDS, Coverage
 from app.registry.notes import FLUSH_SECONDS, Notes
 from app.registry.ownership import FOLLOW_SECONDS, Ownerships
 from app.registry.reap import LOOK_SECONDS as REAP_LOOK_SECONDS
@@ -61,11 +69,14 @@ from app.registry.sweep import Sweeps
 from app.routing.health import Circuit
 from app.routing.selection import Policy, Selector
 from app.routing.track import Track
+from app.storage.audit import SqlAuditLog
 from app.storage.containers import SqlContainerStore
 from app.storage.creations import SqlCreationStore
 from app.storage.daily_bytes import SqlDailyBytes
 from app.storage.engine import Database
+from app.storage.groups import sql_teams, sql_users
 from app.storage.keys import SqlKeyStore
+from app.storage.ledger import SqlLedger
 from app.storage.reports import SqlSpendReports
 from app.storage.requests import SqlRequestStore
 from app.tasks import Tasks
@@ -136,7 +147,9 @@ async def create_app(
         stack.push_async_callback(daily.aclose)
         admission = Admission(limiter, daily, metrics)
         fleet = _Fleet(settings, await _open_deployments(settings, company.hosted, stack), hooks)
-        registry = _Registry(settings, database, keys, fleet, tasks)
+        costs = Costs(prices_of(settings.pricing), hooks, metrics)
+        registry = _Registry(settings, database, keys, fleet, costs=costs, tasks=tasks)
+        stack.push_async_callback(registry.coverage.aclose)
         stack.push_async_callback(registry.notes.flush, final=True)
         metrics.watch_deployments(lambda: {each["deployment"]: each["state"] for each in fleet.health()})
 
@@ -161,7 +174,7 @@ async def create_app(
             authenticator,
             Settler(metrics, hooks, tasks, requests.hook),
             [
-                key_routes(KeyAdministration(keys, authenticator.forget, fleet.deployments)),
+                *_administration(database, keys, authenticator, fleet),
                 container_routes(_container_administration(registry, keys, fleet)),
                 spend_routes(SpendAdministration(SqlSpendReports(database), keys)),
                 health_routes(database_answers, _scrape(metrics, company.peers), fleet.health),
@@ -227,9 +240,14 @@ class _Fleet:
 class _Registry:
     """The registry, what is remembered of it, and what keeps it true."""
 
-    def __init__(self, settings: Settings, database: Database, keys: SqlKeyStore, fleet: _Fleet, tasks: Tasks) -> None:
+    def __init__(
+        self, settings: Settings, database: Database, keys: SqlKeyStore, fleet: _Fleet, *, costs: Costs, tasks: Tasks
+    ) -> None:
         self.containers = SqlContainerStore(database)
         self.creations = SqlCreationStore(database)
+        self.ledger = SqlLedger(database)
+        self.coverage = Coverage(self.ledger, tasks)
+        self.closing = Closing(self.ledger)
         self.ownerships = Ownerships(self.containers)
         self.notes = Notes(self.containers)
         self.reconciler = Reconciler(fleet.deployments, self.containers, self.creations)
@@ -239,6 +257,7 @@ class _Registry:
             containers=self.containers,
             creations=self.creations,
             ownerships=self.ownerships,
+            costs=costs,
             tasks=tasks,
         )
         self.sweeps = Sweeps(
@@ -254,6 +273,7 @@ class _Registry:
             deployments=fleet.deployments,
             ownerships=self.ownerships,
             notes=self.notes,
+            audit=SqlAuditLog(database),
         )
 
 
@@ -299,7 +319,7 @@ def _gateway(
         lists=Lists(fleet.placer, fleet.forwarder, registry.containers, registry.sweeps),
         placer=fleet.placer,
         forwarder=fleet.forwarder,
-        recorder=Recorder(registry.containers, registry.ownerships, registry.notes),
+        recorder=Recorder(registry.containers, registry.ownerships, registry.notes, registry.coverage),
     )
 
 
@@ -317,7 +337,21 @@ def _start_chores(registry: _Registry, fleet: _Fleet, tasks: Tasks) -> None:
     tasks.repeat(registry.notes.flush, FLUSH_SECONDS, "flush notes")
     tasks.repeat(registry.creates.renew, LEASE_SECONDS / 3, "renew leases")
     tasks.repeat(registry.reconciler.reconcile, RECONCILE_SECONDS, "reconcile creations")
+    tasks.repeat(registry.closing.close, CLOSE_SECONDS, "close holds")
+    tasks.repeat(registry.coverage.retry, RETRY_SECONDS, "write down late uses")
     tasks.repeat(prober.look, LOOK_SECONDS, "look for deployments to probe")
+
+
+def _administration(
+    database: Database, keys: SqlKeyStore, authenticator: Authenticator, fleet: _Fleet
+) -> list[APIRouter]:
+    """The routes for keys, teams and users, and what was done to them."""
+    audit = SqlAuditLog(database)
+    standings = Standings(SqlLedger(database), audit)
+    of_keys = KeyAdministration(keys, authenticator.forget, standings, fleet.deployments)
+    of_teams = GroupAdministration(TEAM, sql_teams(database), authenticator.forget_team, standings)
+    of_users = GroupAdministration(USER, sql_users(database), authenticator.forget_user, standings)
+    return [key_routes(of_keys), team_routes(of_teams, of_keys), user_routes(of_users, of_keys), audit_routes(audit)]
 
 
 def _container_administration(registry: _Registry, keys: SqlKeyStore, fleet: _Fleet) -> ContainerAdministration:

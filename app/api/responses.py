@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from typing import Final
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -12,6 +13,7 @@ from app.api.errors import rendered
 from app.domain.errors import GatewayError, UpstreamFault
 from app.domain.exchange import Exchange, Outcome
 from app.domain.limiting import Verdict
+from app.domain.money import usd_text
 from app.domain.ports import RawHeaders
 from app.gateway.relay import Reply
 
@@ -54,10 +56,19 @@ async def start(exchange: Exchange, status: int, headers: RawHeaders, send: Send
     if exchange.deployment is not None:
         headers.append((b"x-quaymaster-deployment", exchange.deployment.name.encode()))
         headers.append((b"x-quaymaster-attempts", b"%d" % len(exchange.attempts)))
+    if exchange.operation is not None:
+        headers.append(_cost(exchange.cost_nanousd) if exchange.cost_nanousd else _FREE)
     if exchange.verdict is not None:
         headers += rate_headers(exchange.verdict)
     headers.append((b"x-quaymaster-overhead-ms", b"%.2f" % (overhead * 1000)))
     await send({"type": "http.response.start", "status": status, "headers": headers})
+
+
+def _cost(nanousd: int) -> tuple[bytes, bytes]:
+    return b"x-quaymaster-cost-usd", usd_text(nanousd).encode()
+
+
+_FREE: Final = _cost(0)
 
 
 def rate_headers(verdict: Verdict) -> RawHeaders:

@@ -5,7 +5,7 @@ Rows are locked in the order creation, container, hold, balances.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
@@ -264,7 +264,7 @@ def _post(
 
 
 def _lines(
-    hold: Mapping[str, Any], postings: Iterable[Posting], at: datetime, request_id: str | None
+    hold: RowMapping | dict[str, Any], postings: Iterable[Posting], at: datetime, request_id: str | None
 ) -> list[dict[str, Any]]:
     """Entries of the ledger."""
     about = {name: hold[name] for name in _ABOUT}

@@ -92,6 +92,12 @@ class Metrics:
             ["account", "limit", "shadow"],
             registry=self.registry,
         )
+        self._soft_budgets = Counter(
+            "quaymaster_soft_budgets_crossed",
+            "Creates with which an account went past its soft budget.",
+            ["account"],
+            registry=self.registry,
+        )
         self._observe_process(version, log_lines_dropped)
         self._bytes_in = self._bytes.labels("in")
         self._bytes_out = self._bytes.labels("out")
@@ -163,6 +169,10 @@ class Metrics:
     def limit_reached(self, account: str, limit: str, *, shadow: bool) -> None:
         """Count a refusal by a limit: the kind of the account, and what is limited."""
         self._limit_refusals.labels(account, limit, str(shadow).lower()).inc()
+
+    def soft_budget_crossed(self, account: str) -> None:
+        """Count an account, by its kind, that went past its soft budget."""
+        self._soft_budgets.labels(account).inc()
 
     def watch_limiter(self, is_alone: Callable[[], bool], judged_alone: Callable[[], int]) -> None:
         """Show whether the shared store of rate limits is away, and how many requests were judged without it."""
