@@ -7,7 +7,7 @@ and one run of a script, however many requests. Scripts are in `script.py`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from uuid import uuid4
 
@@ -54,8 +54,9 @@ class RedisLimiter:
         self, url: str, *, timeout_seconds: float, lease_seconds: float = LEASE_SECONDS, process: str | None = None
     ) -> None:
         self.is_up = False
+        # Once more at once: the connection may be older than a Redis that was started anew.
         self._redis: Any = Redis.from_url(
-            url, retry=Retry(NoBackoff(), 0), socket_connect_timeout=CONNECT_SECONDS, socket_timeout=None
+            url, retry=Retry(NoBackoff(), 1), socket_connect_timeout=CONNECT_SECONDS, socket_timeout=None
         )
         self._shas: dict[str, str] = {}
         self._slice_seconds = timeout_seconds / _SLICES
@@ -66,7 +67,8 @@ class RedisLimiter:
         """The slots that live requests hold: their counters, by lease."""
         self._unsent: set[str] = set()
         """Leases of which Redis has not heard."""
-        self._given_back: list[tuple[str, str]] = []
+        self._given_back: dict[str, tuple[str, ...]] = {}
+        """What Redis is to be told next."""
         self._last_answer_at = asyncio.get_running_loop().time()
         self._turn = asyncio.Lock()
         self._sending: asyncio.Task[None] | None = None
@@ -88,7 +90,8 @@ class RedisLimiter:
         """Tell Redis, when it is back, of slots that were taken without it."""
         if counters := _slots(asks):
             self._leases[lease_id] = counters
-            self._unsent.add(lease_id)
+            if self._given_back.pop(lease_id, None) is None:  # else Redis may have heard of it
+                self._unsent.add(lease_id)
 
     def release(self, lease_id: str) -> None:
         """Give the slots of a lease back, in the background; what is not held is no error."""
@@ -107,9 +110,8 @@ class RedisLimiter:
         if loop.time() - self._last_answer_at > self._lease_ms / 1000:
             self._given_back.clear()  # Redis has forgotten them by itself
         async with self._turn:
-            leases = [(counter, lease) for lease, counters in self._leases.items() for counter in counters]
             self._unsent.clear()
-            said = tending(leases, process=self._process, lease_ms=self._lease_ms)
+            said = tending(_pairs(self._leases), process=self._process, lease_ms=self._lease_ms)
             seconds = self._slice_seconds if self.is_up else CONNECT_SECONDS / _SLICES
             processes = int(await self._run(TEND, said, seconds, _SLICES))
         self.is_up = True
@@ -127,8 +129,8 @@ class RedisLimiter:
             await self._sending
         await self._redis.aclose()
 
-    def _give_back(self, counters: Sequence[str], lease_id: str) -> None:
-        self._given_back += [(counter, lease_id) for counter in counters]
+    def _give_back(self, counters: tuple[str, ...], lease_id: str) -> None:
+        self._given_back[lease_id] = counters
         if self.is_up:
             self._send_soon()
 
@@ -143,19 +145,20 @@ class RedisLimiter:
             while self.is_up and (self._waiting or self._given_back):
                 waiting, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
                 waiting = [one for one in waiting if not one.answer.done()]
-                given_back, self._given_back = self._given_back, []
+                given_back, self._given_back = self._given_back, {}
                 try:
                     # Who waits in the second batch has waited for the first.
                     slices = max(1, await self._send(waiting, given_back, slices))
                 except Unreachable as outage:
-                    self._given_back = given_back + self._given_back
+                    self._given_back = given_back | self._given_back
                     self._fail(waiting, outage)
         finally:
             self._sending = None
 
-    async def _send(self, waiting: list[_Waiting], given_back: list[tuple[str, str]], slices: int) -> int:
+    async def _send(self, waiting: list[_Waiting], given_back: dict[str, tuple[str, ...]], slices: int) -> int:
         """Have a batch judged; returns how many slices of time were left. Raises Unreachable."""
-        said = batch(((one.asks, one.lease_id) for one in waiting), given_back, lease_ms=self._lease_ms)
+        asked = ((one.asks, one.lease_id) for one in waiting)
+        said = batch(asked, _pairs(given_back), lease_ms=self._lease_ms)
         loop = asyncio.get_running_loop()
         async with self._turn:
             began_at = loop.time()
@@ -180,7 +183,8 @@ class RedisLimiter:
         """Tell everybody who waits. What was sent may have been counted all the same, so its slots are given back."""
         unsent, self._waiting = self._waiting, []
         for one in sent:
-            self._given_back += [(counter, one.lease_id) for counter in _slots(one.asks)]
+            if counters := _slots(one.asks):
+                self._given_back[one.lease_id] = counters
         for one in (*sent, *unsent):
             if not one.answer.done():
                 one.answer.set_exception(Unreachable(str(outage)))
@@ -222,3 +226,8 @@ class RedisLimiter:
 
 def _slots(asks: Sequence[Ask]) -> tuple[str, ...]:
     return tuple(ask.counter for ask in asks if ask.is_parallel)
+
+
+def _pairs(leases: Mapping[str, tuple[str, ...]]) -> list[tuple[str, str]]:
+    """Each counter with the lease that holds a slot of it."""
+    return [(counter, lease_id) for lease_id, counters in leases.items() for counter in counters]
