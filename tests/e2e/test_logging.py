@@ -45,6 +45,7 @@ FIELDS = {
     "attempts",
     "bytes_in",
     "bytes_out",
+    "cost_nanousd",
     "upstream_request_id",
     "request_body",
     "response_body",
