@@ -154,7 +154,10 @@ class GroupStore(Protocol, Generic[Group]):
         ...
 
     async def delete(self, group_ids: Sequence[str], deed: Deed) -> list[str]:
-        """Remove some; returns the ids that existed. Their keys stay, and what they spent stays on the books."""
+        """Remove some, and the keys that name them; returns the ids that existed. What they spent stays on the books.
+
+        A key that stayed would be without their limits.
+        """
         ...
 
     async def page(self, *, offset: int, limit: int, alias: str | None = None) -> tuple[list[Group], int]:

@@ -14,7 +14,9 @@ from app.domain.identity import Team, User
 from app.domain.ports import AliasTaken, Deed, Group, NameTaken
 from app.storage.audit import add_deed, as_json
 from app.storage.engine import Database
+from app.storage.keys import delete_keys
 from app.storage.tables import teams, users
+from app.storage.tables import virtual_keys as keys
 
 _LISTS: Final = ("tags",)
 
@@ -72,15 +74,17 @@ class SqlGroupStore(Generic[Group]):
             return await self._database.write(work)
 
     async def delete(self, group_ids: Sequence[str], deed: Deed) -> list[str]:
-        """Remove some; returns the ids that existed. Raises StoreUnavailable."""
+        """Remove some, and the keys that name them; returns the ids that existed. Raises StoreUnavailable."""
 
         def work(connection: Connection) -> list[str]:
             rows = connection.execute(self._found.with_for_update(), {"ids": group_ids}).mappings().all()
             gone = [self._from_row(row) for row in rows]
-            connection.execute(self._delete, {"ids": group_ids})
+            names = [self._id_of(group) for group in gone]
+            connection.execute(self._delete, {"ids": names})
+            delete_keys(connection, keys.c[self._id.name].in_(names), deed)
             for group in gone:
                 self._audit(connection, deed, group, None)
-            return [self._id_of(group) for group in gone]
+            return names
 
         return await self._database.write(work) if group_ids else []
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import Any, Final
 
-from sqlalchemy import Connection, RowMapping, Select, bindparam, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from app.domain.identity import Holder, Team, User, VirtualKey
@@ -25,9 +25,6 @@ _BY_ID: Final = select(keys).where(keys.c.key_id == bindparam("key_id"))
 _BY_ALIAS: Final = select(keys).where(keys.c.alias == bindparam("alias"))
 _LOCK: Final = _BY_ID.with_for_update()
 _CHANGE: Final = update(keys).where(keys.c.key_id == bindparam("id"))
-_AMONG: Final = keys.c.key_id.in_(bindparam("ids", expanding=True))
-_LOCK_ALL: Final = select(keys).where(_AMONG).order_by(keys.c.key_id).with_for_update()
-_DELETE: Final = delete(keys).where(_AMONG)
 
 _KEY, _USER, _TEAM = tuple(keys.c), tuple(users.c), tuple(teams.c)
 _HOLDER: Final = (
@@ -89,11 +86,7 @@ class SqlKeyStore:
         """Remove keys; returns the ids that existed. Raises StoreUnavailable."""
 
         def work(connection: Connection) -> list[str]:
-            gone = [_from_row(row) for row in connection.execute(_LOCK_ALL, {"ids": key_ids}).mappings()]
-            connection.execute(_DELETE, {"ids": key_ids})
-            for key in gone:
-                add_deed(connection, deed, f"key:{key.key_id}", as_json(key), None)
-            return [key.key_id for key in gone]
+            return delete_keys(connection, keys.c.key_id.in_(key_ids), deed)
 
         return await self._write(work) if key_ids else []
 
@@ -126,6 +119,17 @@ class SqlKeyStore:
             if "alias" in str(error.orig).partition("\n")[0]:  # the column or its constraint; values come below
                 raise AliasTaken from None
             raise
+
+
+def delete_keys(connection: Connection, which: ColumnElement[bool], deed: Deed) -> list[str]:
+    """Remove these keys and write that down, within a transaction; returns their ids."""
+    rows = connection.execute(select(keys).where(which).order_by(keys.c.key_id).with_for_update()).mappings().all()
+    gone = [_from_row(row) for row in rows]
+    key_ids = [key.key_id for key in gone]
+    connection.execute(delete(keys).where(keys.c.key_id.in_(key_ids)))
+    for key in gone:
+        add_deed(connection, deed, f"key:{key.key_id}", as_json(key), None)
+    return key_ids
 
 
 def _one(connection: Connection, query: Select[Any], **values: str) -> VirtualKey | None:

@@ -15,6 +15,7 @@ from app.domain.ports import Timeouts
 from app.registry.notes import Notes
 from app.registry.ownership import Ownerships
 from app.registry.reap import Reaper
+from app.storage.audit import SqlAuditLog
 from app.storage.containers import SqlContainerStore
 from app.storage.creations import SqlCreationStore
 from app.storage.engine import Database
@@ -112,6 +113,7 @@ async def opened_harbour(folder: Path) -> AsyncIterator[Harbour]:
             deployments=deployments,
             ownerships=ownerships,
             notes=notes,
+            audit=SqlAuditLog(database),
             clock=clock,
         )
         yield Harbour(database, containers, creations, keys, yards, deployments, ownerships, notes, reaper, clock)

@@ -123,7 +123,7 @@ class ContainerAdministration:
         """Take that back. Raises GatewayError CONTAINER_NOT_FOUND."""
         return await self._share(wanted, None, deed)
 
-    async def reap(self, wanted: ReapContainers) -> ReapAnswer:
+    async def reap(self, wanted: ReapContainers, deed: Deed) -> ReapAnswer:
         """Delete the running containers that fit, or say which those are.
 
         Raises GatewayError MISSING_REQUIRED_PARAMETER where nothing says which.
@@ -132,7 +132,7 @@ class ContainerAdministration:
             self._check_deployment(wanted.deployment)
         with store_answers(_DATABASE):
             criteria = await self._criteria(wanted)
-            harvest = await self._reaper.reap(criteria, dry_run=wanted.dry_run, limit=wanted.limit)
+            harvest = await self._reaper.reap(criteria, dry_run=wanted.dry_run, limit=wanted.limit, deed=deed)
         return answer_of(harvest, dry_run=wanted.dry_run)
 
     async def _share(self, wanted: Party, access: Access | None, deed: Deed) -> ContainerView:

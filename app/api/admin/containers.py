@@ -57,4 +57,5 @@ def _add_changes(router: APIRouter, containers: ContainerAdministration) -> None
 
     @router.post("/reap", openapi_extra=takes_body(ReapContainers), summary="Delete running containers that fit")
     async def reap(request: Request) -> ReapAnswer:
-        return await containers.reap(from_json(ReapContainers, await request.body()))
+        wanted = from_json(ReapContainers, await request.body())
+        return await containers.reap(wanted, deed_of(request, "container.reap"))

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from app.api.admin.models import KeyName, Text
+from app.api.admin.fields import KeyName, Text
 from app.domain.reports import Grouping
 
 SYNONYMS = {"api_key": "key", "customer": "user", "memory_limit": "tier"}

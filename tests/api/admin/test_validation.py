@@ -111,10 +111,10 @@ async def test_metadata_comes_back_as_it_was(admin: Admin) -> None:
 
 
 async def test_all_unknown_fields_are_named_with_what_was_meant(admin: Admin) -> None:
-    refused = await refusal(admin, "/key/generate", {"alias_key": "a", "durations": "1d", "max_budget": 1})
+    refused = await refusal(admin, "/key/generate", {"alias_key": "a", "durations": "1d", "max_budgets": 1})
     assert (refused.status, refused.code) == (400, "unknown_parameter")
     assert "'durations'. Did you mean 'duration'?" in refused.message
-    assert "'max_budget'." in refused.message
+    assert "'max_budgets'. Did you mean 'max_budget'?" in refused.message
     assert "'alias_key'." in refused.message
 
 
