@@ -17,9 +17,9 @@ from app.domain.exchange import Exchange
 from app.domain.identity import Principal
 from app.domain.limiting import NOT_LIMITED, Allowance, Ask, Limiter, Rate, Refusal
 from app.domain.ports import StoreUnavailable
-from app.domain.spending import DEFAULT_MEMORY
 from app.gateway.daily import DailyBytes
 from app.gateway.upload import SizeLimit
+from app.pricing.table import tier_of
 from app.telemetry.metrics import Metrics
 from quaymaster.operations import CONTAINERS_CREATE, Operation, Payload
 
@@ -55,7 +55,7 @@ class Admission:
         for account in principal.allowance.memory_limits:
             allowed = account.limits.allowed_memory_limits or ()
             said = (exchange.request_json or {}).get(MEMORY_FIELD)
-            wanted = DEFAULT_MEMORY if said is None else said
+            wanted = tier_of(said) if said is None or isinstance(said, str) else said
             if wanted not in allowed:
                 self._refuse(
                     account,
