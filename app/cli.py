@@ -19,6 +19,7 @@ import typer
 from app.config.load import load_settings
 from app.config.problems import ConfigurationError
 from app.config.settings import Settings
+from app.sparing import models_built_when_used, without
 
 if TYPE_CHECKING:
     from app.remote import Remote
@@ -60,13 +61,11 @@ def serve(
         config, {f"QUAYMASTER_{name}": str(value) for name, value in overrides.items() if value is not None}
     )
     gc.disable()  # 50 ms: start-up leaves no garbage. `run` enables it again
-    sys.modules["rich"] = None  # type: ignore[assignment]  # structlog would import it, 3 MB, to colour tracebacks
-    # The gateway's parts take half a second that the other commands need not pay.
-    from app.serving import StartError, run
-
+    with models_built_when_used(), without("rich"):  # structlog would import it, 3 MB, to colour tracebacks
+        # The gateway's parts take half a second that the other commands need not pay.
+        from app.serving import StartError, run
     if settings.server.workers > 1:
         from app.crew import run_crew as run
-    del sys.modules["rich"]
 
     try:
         code = run(settings)

@@ -69,6 +69,7 @@ from app.registry.sweep import Sweeps
 from app.routing.health import Circuit
 from app.routing.selection import Policy, Selector
 from app.routing.track import Track
+from app.sparing import without
 from app.storage.audit import SqlAuditLog
 from app.storage.containers import SqlContainerStore
 from app.storage.creations import SqlCreationStore
@@ -169,18 +170,20 @@ async def create_app(
         _start_clean_up(settings, registry, tasks)
         old = RequestRetention(request_store, registry.containers, retain_days=settings.request_log.retain_days)
         tasks.repeat(old.scheduled, REQUESTS_LOOK_SECONDS, "purge the request log")
-        yield build_edge(
-            _gateway(settings, registry, fleet, hooks, admission),
-            authenticator,
-            Settler(metrics, hooks, tasks, requests.hook),
-            [
-                *_administration(database, keys, authenticator, fleet),
-                container_routes(_container_administration(registry, keys, fleet)),
-                spend_routes(SpendAdministration(SqlSpendReports(database), keys)),
-                health_routes(database_answers, _scrape(metrics, company.peers), fleet.health),
-            ],
-            VERSION,
-        )
+        with without("pydantic.v1"):  # FastAPI would import it, 1 MB, to say that it does not take its models
+            edge = build_edge(
+                _gateway(settings, registry, fleet, hooks, admission),
+                authenticator,
+                Settler(metrics, hooks, tasks, requests.hook),
+                [
+                    *_administration(database, keys, authenticator, fleet),
+                    container_routes(_container_administration(registry, keys, fleet)),
+                    spend_routes(SpendAdministration(SqlSpendReports(database), keys)),
+                    health_routes(database_answers, _scrape(metrics, company.peers), fleet.health),
+                ],
+                VERSION,
+            )
+        yield edge
 
 
 def _scrape(metrics: Metrics, peers: Peers | None) -> Callable[[], Awaitable[bytes]]:

@@ -192,7 +192,6 @@ def test_notices_tell_what_may_not_be_meant() -> None:
     assert loaded.notices == (
         "first",
         "deployment vllm: its key goes over the network unencrypted, as api_base is plain http",
-        "redis_url is set, but this version keeps nothing in Redis yet",
     )
     assert Settings().notices == ()
 
