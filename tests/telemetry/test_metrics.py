@@ -38,6 +38,7 @@ def ended(metrics: Metrics, **changes: Any) -> None:
 def exercised() -> Metrics:
     metrics = Metrics("1.2.3", log_lines_dropped=lambda: 7)
     metrics.watch_deployments(lambda: {"openai-main": "half_open"})
+    metrics.watch_request_log(lambda: {"table": 1})
     ended(metrics)
     ended(metrics, status=404, error_code="upstream")
     ended(metrics, status=None, client_gone=True, bytes_in=5)

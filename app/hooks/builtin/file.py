@@ -5,8 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from app.hooks.builtin.ended import Written
+from app.hooks.builtin.outlet import NotSent
+
+MAX_ROWS: Final = 500
+EVERY_SECONDS: Final = 0.1
+GIVE_UP_SECONDS: Final = 60.0
+MAX_PENDING_BYTES: Final = 16 * 2**20
 
 
 class RotatingFile:
@@ -24,9 +31,13 @@ class RotatingFile:
         self._open()
 
     def write(self, batch: Sequence[Written]) -> None:
-        """Append lines, whole. Raises OSError where the disk takes no more; what is there stays whole all the same."""
-        if not batch:
-            return
+        """Append lines, whole. Raises NotSent where the disk takes no more; those that are there already may come again."""
+        try:
+            self._write(batch)
+        except OSError as error:
+            raise NotSent(error.strerror or type(error).__name__) from None
+
+    def _write(self, batch: Sequence[Written]) -> None:
         if self._was_moved():
             os.close(self._fd)
             self._open()

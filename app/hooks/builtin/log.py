@@ -28,7 +28,7 @@ WAIT_SECONDS: Final = 20.0
 
 
 class RequestLog(Hooks):
-    """Logs every exchange when it is settled: as a line of JSON, as a row in `store`, and to `sinks`.
+    """Logs every exchange when it is settled: as a line of JSON, as a row in `store`, and to `outlets`.
 
     docs/logging.md lists the fields. `bodies`: whether JSON bodies are kept, redacted, with `max_body_bytes` characters
     of text at most each; files are their size and SHA-256. The event loop only notes what there is: threads do more.
@@ -43,7 +43,6 @@ class RequestLog(Hooks):
         bodies: bool = True,
         max_body_bytes: int = 16 * 1024,
         store: RequestStore | None = None,
-        sinks: Sequence[RequestSink] = (),
         outlets: Sequence[Outlet] = (),
         blocks: bool = True,
         max_pending_bytes: int = 32 * 2**20,
@@ -65,7 +64,7 @@ class RequestLog(Hooks):
         self._outlets = [*([self._rows] if self._rows else []), *outlets]
         self._journal = Journal(
             Pen(max_body_bytes if bodies else None),
-            [_to_stdout, *map(_unprobed, [*sinks, *(outlet.put for outlet in self._outlets)])],
+            [_to_stdout, *map(_unprobed, self._outlets)],
             max_pending_bytes=bound,
             on_progress=self._progressed,
         )
@@ -129,11 +128,11 @@ class RequestLog(Hooks):
                 opening.set_result(None)
 
 
-def _unprobed(sink: RequestSink) -> RequestSink:
+def _unprobed(outlet: Outlet) -> RequestSink:
     """Probes and scrapes that go well are of no interest."""
 
     def put(batch: Sequence[Written]) -> None:
-        sink([written for written in batch if not written.ended.is_probe])
+        outlet.put([written for written in batch if not written.ended.is_probe])
 
     return put
 

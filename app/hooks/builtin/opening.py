@@ -23,20 +23,16 @@ class OpenRequestLog:
     ) -> None:
         self._stack = ExitStack()
         with ExitStack() as opened:
-            sinks = []
-            if settings.file is not None:
-                from app.hooks.builtin.file import RotatingFile
-
-                file = RotatingFile(settings.file, max_bytes=settings.file_max_bytes, count=settings.file_count)
-                opened.callback(file.close)
-                sinks.append(file.write)
-            outlets = [*_webhook(settings, opened.callback), *_spans(settings, opened.callback, version)]
+            outlets = [
+                *_file(settings, opened.callback),
+                *_webhook(settings, opened.callback),
+                *_spans(settings, opened.callback, version),
+            ]
             self._stack = opened.pop_all()
         self.hook = RequestLog(
             bodies=logging.bodies,
             max_body_bytes=logging.max_body_bytes,
             store=store if settings.table else None,
-            sinks=sinks,
             outlets=outlets,
             blocks=settings.when_full == "block",
             max_pending_bytes=settings.max_pending_bytes,
@@ -46,6 +42,25 @@ class OpenRequestLog:
         """Write down what is there and close everything. Blocks."""
         self.hook.close(CLOSE_SECONDS)
         self._stack.close()
+
+
+def _file(settings: RequestLogSettings, on_close: Callable[[Callable[[], None]], object]) -> list[Outlet]:
+    if settings.file is None:
+        return []
+    from app.hooks.builtin import file
+
+    rotating = file.RotatingFile(settings.file, max_bytes=settings.file_max_bytes, count=settings.file_count)
+    on_close(rotating.close)
+    return [
+        Outlet(
+            "file",
+            rotating.write,
+            max_rows=file.MAX_ROWS,
+            every_seconds=file.EVERY_SECONDS,
+            max_pending_bytes=file.MAX_PENDING_BYTES,
+            give_up_seconds=file.GIVE_UP_SECONDS,
+        )
+    ]
 
 
 def _webhook(settings: RequestLogSettings, on_close: Callable[[Callable[[], None]], object]) -> list[Outlet]:
