@@ -31,7 +31,7 @@ class RotatingFile:
         self._open()
 
     def write(self, batch: Sequence[Written]) -> None:
-        """Append lines, whole. Raises NotSent where the disk takes no more; those that are there already may come again."""
+        """Append lines, whole. Raises NotSent where the disk takes no more; some of them may be there already."""
         try:
             self._write(batch)
         except OSError as error:
@@ -39,7 +39,7 @@ class RotatingFile:
 
     def _write(self, batch: Sequence[Written]) -> None:
         if self._was_moved():
-            os.close(self._fd)
+            self.close()
             self._open()
         pieces: list[bytes] = []
         size = 0
@@ -54,7 +54,9 @@ class RotatingFile:
 
     def close(self) -> None:
         """Close the file."""
-        os.close(self._fd)
+        fd, self._fd = self._fd, -1  # the number may soon be another file's, or a connection's
+        if fd >= 0:
+            os.close(fd)
 
     def _open(self) -> None:
         self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
@@ -71,6 +73,8 @@ class RotatingFile:
         self._size += len(data)
 
     def _was_moved(self) -> bool:
+        if self._fd < 0:
+            return True
         try:
             found = os.stat(self._path)
         except FileNotFoundError:
@@ -78,7 +82,7 @@ class RotatingFile:
         return not os.path.samestat(found, os.fstat(self._fd))
 
     def _rotate(self) -> None:
-        os.close(self._fd)
+        self.close()
         try:
             for number in range(self._count - 1, 0, -1):
                 older = self._numbered(number - 1)
