@@ -32,8 +32,9 @@ from app.api.health import health_routes
 from app.config.deployments import DeploymentSettings
 from app.config.pricing import PricingSettings
 from app.config.settings import Settings
+from app.domain.addresses import parse_network
 from app.domain.deployments import Deployment
-from app.domain.limiting import TEND_SECONDS, Limiter
+from app.domain.limiting import TEND_SECONDS
 from app.domain.ports import StoreUnavailable, Timeouts, Upstream
 from app.gateway.admit import Admission
 from app.gateway.authenticate import Authenticator
@@ -52,8 +53,7 @@ from app.gateway.resolve import Resolver
 from app.gateway.settle import Settler
 from app.hooks.builtin.opening import OpenRequestLog
 from app.hooks.runner import HookRunner, load_plugin
-from app.limits.memory import MemoryLimiter
-from app.limits.opening import over_redis
+from app.limits.opening import open_limiter
 from app.local.server import LocalServer
 from app.pricing.table import Prices, Tariff
 from app.registry.closing import CLOSE_SECONDS, Closing
@@ -143,7 +143,9 @@ async def create_app(
         keys = SqlKeyStore(database)
         authenticator = Authenticator(keys, master_key)
         stack.push_async_callback(authenticator.aclose)
-        limiter = await _open_limiter(settings, metrics, stack)
+        redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
+        limiter = await open_limiter(redis_url, settings.limits, settings.server.workers, metrics)
+        stack.push_async_callback(limiter.aclose)
         daily = DailyBytes(SqlDailyBytes(database))
         stack.push_async_callback(daily.aclose)
         admission = Admission(limiter, daily, metrics)
@@ -182,6 +184,7 @@ async def create_app(
                     health_routes(database_answers, _scrape(metrics, company.peers), fleet.health),
                 ],
                 VERSION,
+                trusted_proxies=[parse_network(proxy) for proxy in settings.server.trusted_proxies],
             )
         yield edge
 
@@ -278,22 +281,6 @@ class _Registry:
             notes=self.notes,
             audit=SqlAuditLog(database),
         )
-
-
-async def _open_limiter(settings: Settings, metrics: Metrics, stack: AsyncExitStack) -> Limiter:
-    """Who keeps count of requests: Redis where there is one. Raises CannotLimit."""
-    if settings.redis_url is None:
-        return MemoryLimiter()
-    limiter = over_redis(
-        settings.redis_url.get_secret_value(),
-        timeout_seconds=settings.limits.redis_timeout_seconds,
-        when_down=settings.limits.when_redis_is_down,
-        processes=settings.server.workers,
-    )
-    stack.push_async_callback(limiter.aclose)
-    await limiter.tend()
-    metrics.watch_limiter(lambda: limiter.is_alone, lambda: limiter.judged_alone)
-    return limiter
 
 
 def _gateway(

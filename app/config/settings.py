@@ -28,6 +28,7 @@ from app.config.registry import ReapSettings, RegistrySettings, RoutingSettings
 from app.config.request_log import RequestLogSettings
 from app.config.sizes import ByteSize
 from app.config.times import Seconds, SecondsOrZero
+from app.domain.addresses import parse_network
 
 MIN_PUBLIC_MASTER_KEY_CHARS: Final = 16
 
@@ -38,6 +39,10 @@ def _lower(value: object) -> object:
 
 def _plugin(value: object) -> object:
     return {"use": value} if isinstance(value, str) else value
+
+
+def _network(value: str) -> str:
+    return str(parse_network(value))
 
 
 class ServerSettings(Section):
@@ -61,6 +66,8 @@ class ServerSettings(Section):
     """How long an idle client connection is kept open."""
     drain_seconds: SecondsOrZero = 30.0
     """The longest that requests in flight may still take after SIGTERM."""
+    trusted_proxies: tuple[Annotated[str, AfterValidator(_network)], ...] = ()
+    """Addresses and networks of proxies whose X-Forwarded-For is believed."""
 
 
 class LoggingSettings(Section):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any, Final
 
 from app.domain.accounts import NO_LIMITS, Account, AccountKind, Limits
+from app.domain.addresses import Network, parse_network
 from app.domain.limiting import NOT_LIMITED, Allowance
 from quaymaster.operations import OPERATIONS, Operation, matching
 
@@ -160,7 +160,7 @@ class Principal:
     """Every name that a share can reach it by: its team's, its user's and its own."""
     allowed_deployments: frozenset[str] = frozenset()
     role: Role = Role.MEMBER
-    allowed_networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    allowed_networks: tuple[Network, ...] = ()
     accounts: tuple[Account, ...] = ()
     """Who is counted for what it does: the key, its user, its team."""
     allowance: Allowance = NOT_LIMITED
@@ -190,7 +190,7 @@ class Principal:
             ),
             allowed_deployments=frozenset(key.allowed_deployments),
             role=key.role,
-            allowed_networks=tuple(ip_network(network) for network in key.allowed_ips),
+            allowed_networks=tuple(parse_network(network) for network in key.allowed_ips),
             accounts=holder.accounts,
             allowance=Allowance.of(holder.accounts),
         )

@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime
-from ipaddress import ip_network
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from app.api.admin.fields import Duration, KeyAlias, KeyName, Metadata, Pattern, Tags, Text, Wish
 from app.api.admin.limit_models import LimitFields, Standing
+from app.domain.addresses import parse_network
 
-
-def _network(text: str) -> str:
-    try:
-        return str(ip_network(text))
-    except ValueError:
-        raise ValueError("expected an address or a network, such as 192.0.2.7 or 10.0.0.0/8") from None
-
-
-Network = Annotated[Text, AfterValidator(_network)]
+Network = Annotated[Text, AfterValidator(lambda text: str(parse_network(text)))]
 
 
 class KeyFields(LimitFields):
