@@ -1,4 +1,4 @@
-"""Phase 5: what an answer tells the registry."""
+"""Phase 7: what an answer tells the registry."""
 
 from __future__ import annotations
 

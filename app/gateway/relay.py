@@ -1,4 +1,4 @@
-"""Phase 5: upstream bytes to downstream bytes.
+"""Phase 6: upstream bytes to downstream bytes.
 
 File contents stream through. JSON answers are read whole (they are small; a larger one streams too) to add the two
 members that users' code reads and upstreams leave out: `filename` on container files, `expires_at` on containers.

@@ -1,4 +1,4 @@
-"""Phase 2: which provider, and what goes upstream once everything that was meant for the gateway is taken out.
+"""Phase 3: which provider, and what goes upstream once everything that was meant for the gateway is taken out.
 
 `custom_llm_provider` is looked for in the header `custom-llm-provider`, then the query, then the body: a JSON field, or
 a form field of a multipart upload wherever it stands among the parts. It is taken out of all three.

@@ -86,6 +86,15 @@ class Metrics:
         self._client_gone = Counter(
             "quaymaster_client_gone", "Clients that left before they had their answer.", registry=self.registry
         )
+        self._observe_accounts()
+        self._observe_process(version, log_lines_dropped)
+        self._bytes_in = self._bytes.labels("in")
+        self._bytes_out = self._bytes.labels("out")
+        self._by_labels: dict[tuple[str, int, str, str], Counter] = {}
+        self._by_operation: dict[str, tuple[Histogram, Histogram]] = {}
+        self._by_deployment: dict[tuple[str, str], tuple[Counter, Histogram]] = {}
+
+    def _observe_accounts(self) -> None:
         self._limit_refusals = Counter(
             "quaymaster_limit_refusals",
             "Requests that a rate limit or a quota refused, or, in shadow, would have refused.",
@@ -98,12 +107,6 @@ class Metrics:
             ["account"],
             registry=self.registry,
         )
-        self._observe_process(version, log_lines_dropped)
-        self._bytes_in = self._bytes.labels("in")
-        self._bytes_out = self._bytes.labels("out")
-        self._by_labels: dict[tuple[str, int, str, str], Counter] = {}
-        self._by_operation: dict[str, tuple[Histogram, Histogram]] = {}
-        self._by_deployment: dict[tuple[str, str], tuple[Counter, Histogram]] = {}
 
     def _observe_process(self, version: str, log_lines_dropped: Callable[[], int]) -> None:
         in_flight = Gauge(
