@@ -19,7 +19,7 @@ import typer
 from app.config.load import load_settings
 from app.config.problems import ConfigurationError
 from app.config.settings import Settings
-from app.sparing import models_built_when_used, without
+from app.sparing import models_built_when_used, uvicorn_without_its_command, without
 
 if TYPE_CHECKING:
     from app.remote import Remote
@@ -61,7 +61,8 @@ def serve(
         config, {f"QUAYMASTER_{name}": str(value) for name, value in overrides.items() if value is not None}
     )
     gc.disable()  # 50 ms: start-up leaves no garbage. `run` enables it again
-    with models_built_when_used(), without("rich"):  # structlog would import it, 3 MB, to colour tracebacks
+    # structlog would import rich, 3 MB, to colour tracebacks.
+    with models_built_when_used(), uvicorn_without_its_command(), without("rich"):
         # The gateway's parts take half a second that the other commands need not pay.
         from app.serving import StartError, run
     if settings.server.workers > 1:

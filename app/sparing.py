@@ -5,6 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
+from types import ModuleType
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -37,3 +40,32 @@ def models_built_when_used() -> Iterator[None]:
         yield
     finally:
         BaseModel.model_config = before
+
+
+@contextmanager
+def uvicorn_without_its_command() -> Iterator[None]:
+    """uvicorn imported while this lasts comes without its command line and its reloaders, which take 2 MB.
+
+    Who asks for them later gets them.
+    """
+    if "uvicorn" in sys.modules:
+        yield
+        return
+    names = ("Server", "main", "run")
+    stand_in = ModuleType("uvicorn.main")
+    vars(stand_in).update(dict.fromkeys(names))
+    sys.modules[stand_in.__name__] = stand_in
+    try:
+        yield
+    finally:
+        del sys.modules[stand_in.__name__]
+        if (uvicorn := sys.modules.get("uvicorn")) is not None:
+            for name in names:
+                delattr(uvicorn, name)
+            vars(uvicorn)["__getattr__"] = _of_its_command
+
+
+def _of_its_command(name: str) -> Any:
+    if name not in {"Server", "main", "run"}:
+        raise AttributeError(f"module 'uvicorn' has no attribute {name!r}")
+    return getattr(import_module("uvicorn.main"), name)

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-import uvicorn
+import uvicorn.config
+import uvicorn.server
 
 from app.local.application import MAX_FILE_BYTES, LocalApp
 from app.local.http import ASGIApp
@@ -98,8 +99,8 @@ class LocalServer:
             await self._app.aclose()
         self._app = self._server = self._serving = None
 
-    def _config(self, app: ASGIApp) -> uvicorn.Config:
-        return uvicorn.Config(
+    def _config(self, app: ASGIApp) -> uvicorn.config.Config:
+        return uvicorn.config.Config(
             app,
             http="httptools",
             ws="none",
@@ -114,10 +115,10 @@ class LocalServer:
         )
 
 
-class _Server(uvicorn.Server):
+class _Server(uvicorn.server.Server):
     """A uvicorn server that is a guest in someone else's process."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.config.Config) -> None:
         super().__init__(config)
         self.settled = asyncio.Event()
         """Set when it listens, or has failed to."""
