@@ -45,7 +45,7 @@ bench-quick: .venv/dev  ## The same in under two minutes
 
 lock:  ## Write both locks anew from pyproject.toml (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
-		--no-annotate --custom-compile-command "make lock" --extra postgres --group build \
+		--no-annotate --custom-compile-command "make lock" --extra postgres --extra redis --group build \
 		pyproject.toml --output-file requirements.lock
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--no-annotate --custom-compile-command "make lock" --all-extras --group build --group dev \

@@ -16,6 +16,7 @@ from app.commands.groups import LazyGroup
 from app.commands.here import Config, address, master_key, settings_here
 from app.commands.output import show_json
 from app.config.problems import ConfigurationError
+from app.sparing import models_built_when_used, uvicorn_without_its_command, without
 
 cli = typer.Typer(
     name="quaymaster",
@@ -40,16 +41,18 @@ def serve(
         config, {f"QUAYMASTER_{name}": str(value) for name, value in overrides.items() if value is not None}
     )
     gc.disable()  # 50 ms: start-up leaves no garbage. `run` enables it again
-    sys.modules["rich"] = None  # type: ignore[assignment]  # structlog would import it, 3 MB, to colour tracebacks
-    # The gateway's parts take half a second that the other commands need not pay.
-    from app.serving import StartError, run
-
-    del sys.modules["rich"]
+    # structlog would import rich, 3 MB, to colour tracebacks.
+    with models_built_when_used(), uvicorn_without_its_command(), without("rich"):
+        # The gateway's parts take half a second that the other commands need not pay.
+        from app.serving import StartError, run
+    if settings.server.workers > 1:
+        from app.crew import run_crew as run
 
     try:
-        run(settings)
+        code = run(settings)
     except (ConfigurationError, StartError) as error:
         _refuse(error)
+    raise typer.Exit(code)
 
 
 @cli.command()

@@ -6,28 +6,43 @@ import asyncio
 import secrets
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
 from random import Random
 from typing import Any, Final
 
+from fastapi import APIRouter
 from starlette.types import ASGIApp
 
 from app.api.admin.administration import KeyAdministration
+from app.api.admin.audit import audit_routes
 from app.api.admin.container_administration import ContainerAdministration
 from app.api.admin.containers import container_routes
+from app.api.admin.group_administration import TEAM, USER, GroupAdministration
+from app.api.admin.groups import team_routes, user_routes
 from app.api.admin.keys import key_routes
+from app.api.admin.spend import spend_routes
+from app.api.admin.spend_administration import SpendAdministration
+from app.api.admin.standings import Standings
 from app.api.application import build_edge
 from app.api.health import health_routes
 from app.config.deployments import DeploymentSettings
+from app.config.pricing import PricingSettings
 from app.config.settings import Settings
+from app.domain.addresses import parse_network
 from app.domain.deployments import Deployment
+from app.domain.limiting import TEND_SECONDS
 from app.domain.ports import StoreUnavailable, Timeouts, Upstream
+from app.gateway.admit import Admission
 from app.gateway.authenticate import Authenticator
 from app.gateway.authorize import Gate
+from app.gateway.costs import Costs
 from app.gateway.create import LEASE_SECONDS, Creates
+from app.gateway.daily import FLUSH_SECONDS as BYTES_FLUSH_SECONDS
+from app.gateway.daily import DailyBytes
 from app.gateway.forward import Forwarder
 from app.gateway.lists import Lists
 from app.gateway.pipeline import Gateway
@@ -36,59 +51,108 @@ from app.gateway.probe import LOOK_SECONDS, Prober
 from app.gateway.record import Recorder
 from app.gateway.resolve import Resolver
 from app.gateway.settle import Settler
-from app.hooks.builtin.log import RequestLog
+from app.hooks.builtin.opening import OpenRequestLog
 from app.hooks.runner import HookRunner, load_plugin
-from app.hooks.spec import Hooks
+from app.limits.opening import open_limiter
 from app.local.server import LocalServer
+from app.pricing.table import Prices, Tariff
+from app.registry.closing import CLOSE_SECONDS, Closing
+from app.registry.coverage import RETRY_SECONDS, Coverage
 from app.registry.notes import FLUSH_SECONDS, Notes
 from app.registry.ownership import FOLLOW_SECONDS, Ownerships
 from app.registry.reap import LOOK_SECONDS as REAP_LOOK_SECONDS
 from app.registry.reap import Reaper
 from app.registry.reconcile import RECONCILE_SECONDS, Reconciler
 from app.registry.retention import LOOK_SECONDS as PURGE_LOOK_SECONDS
-from app.registry.retention import Retention
+from app.registry.retention import REQUESTS_LOOK_SECONDS, RequestRetention, Retention
 from app.registry.sweep import Sweeps
 from app.routing.health import Circuit
 from app.routing.selection import Policy, Selector
 from app.routing.track import Track
+from app.sparing import without
+from app.storage.audit import SqlAuditLog
 from app.storage.containers import SqlContainerStore
 from app.storage.creations import SqlCreationStore
+from app.storage.daily_bytes import SqlDailyBytes
 from app.storage.engine import Database
+from app.storage.groups import sql_teams, sql_users
 from app.storage.keys import SqlKeyStore
+from app.storage.ledger import SqlLedger
+from app.storage.reports import SqlSpendReports
+from app.storage.requests import SqlRequestStore
 from app.tasks import Tasks
+from app.telemetry.gathering import Peers, rendered
 from app.telemetry.metrics import Metrics
 from app.upstream.wire import WireUpstream
 from quaymaster.providers import Credential, Endpoint, dialect_of
 
 VERSION: Final = version("quaymaster")
 _DRAIN_TASKS_SECONDS: Final = 5.0
+_SPOOL: Final = "spool"
+
+
+@dataclass(frozen=True, slots=True)
+class Hosted:
+    """Where another process serves an embedded deployment, and the key for it."""
+
+    api_base: str
+    api_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Company:
+    """What a process shares with those that serve the same address."""
+
+    peers: Peers | None = None
+    hosted: Mapping[str, Hosted] = field(default_factory=dict)
+    """By the deployment's name; the other embedded deployments are served in this process."""
+
+
+ALONE: Final = Company()
 
 
 @asynccontextmanager
 async def create_app(
-    settings: Settings, master_key: str, *, log_lines_dropped: Callable[[], int] = lambda: 0
+    settings: Settings,
+    master_key: str,
+    *,
+    log_lines_dropped: Callable[[], int] = lambda: 0,
+    company: Company = ALONE,
 ) -> AsyncIterator[ASGIApp]:
     """The gateway as an ASGI application, with everything it needs open for as long as the context lasts.
 
     `log_lines_dropped` tells metrics how many log lines found no room.
 
-    Raises StoreUnavailable, UnsupportedDatabase, DataDirInUse, and what loading a plugin raises.
+    Raises StoreUnavailable, UnsupportedDatabase, CannotLimit, DataDirInUse, and what loading a plugin raises.
     """
     async with AsyncExitStack() as stack:
         metrics = Metrics(version=VERSION, log_lines_dropped=log_lines_dropped)
         tasks = Tasks()
-        hooks = HookRunner(_plugins(settings), metrics, timeout_seconds=settings.hooks.timeout_seconds)
-        spool_dir = settings.data_dir / "spool"
+        spool_dir = settings.data_dir / _SPOOL
         await asyncio.to_thread(spool_dir.mkdir, mode=0o700, parents=True, exist_ok=True)
 
         database = Database.open(settings.database_url.get_secret_value())
         stack.push_async_callback(database.close)
         await database.migrate()
+        request_store = SqlRequestStore(database)
+        requests = OpenRequestLog(settings.logging, settings.request_log, request_store, version=VERSION)
+        stack.push_async_callback(asyncio.to_thread, requests.close)
+        metrics.watch_request_log(requests.hook.dropped)
+        plugins = [load_plugin(plugin.use, plugin.options) for plugin in settings.hooks.plugins]
+        hooks = HookRunner([requests.hook, *plugins], metrics, timeout_seconds=settings.hooks.timeout_seconds)
         keys = SqlKeyStore(database)
         authenticator = Authenticator(keys, master_key)
         stack.push_async_callback(authenticator.aclose)
-        fleet = _Fleet(settings, await _open_deployments(settings, stack), hooks)
-        registry = _Registry(settings, database, keys, fleet, tasks)
+        redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
+        limiter = await open_limiter(redis_url, settings.limits, settings.server.workers, metrics)
+        stack.push_async_callback(limiter.aclose)
+        daily = DailyBytes(SqlDailyBytes(database))
+        stack.push_async_callback(daily.aclose)
+        admission = Admission(limiter, daily, metrics)
+        fleet = _Fleet(settings, await _open_deployments(settings, company.hosted, stack), hooks)
+        costs = Costs(prices_of(settings.pricing), hooks, metrics)
+        registry = _Registry(settings, database, keys, fleet, costs=costs, tasks=tasks)
+        stack.push_async_callback(registry.coverage.aclose)
         stack.push_async_callback(registry.notes.flush, final=True)
         metrics.watch_deployments(lambda: {each["deployment"]: each["state"] for each in fleet.health()})
 
@@ -102,19 +166,48 @@ async def create_app(
         await hooks.startup()
         stack.push_async_callback(hooks.shutdown)
         stack.push_async_callback(tasks.drain, _DRAIN_TASKS_SECONDS)
+        tasks.repeat(limiter.tend, TEND_SECONDS, "tend rate limits")
+        tasks.repeat(daily.flush, BYTES_FLUSH_SECONDS, "flush daily bytes")
         _start_chores(registry, fleet, tasks)
         _start_clean_up(settings, registry, tasks)
-        yield build_edge(
-            _gateway(settings, registry, fleet, hooks, str(spool_dir)),
-            authenticator,
-            Settler(metrics, hooks, tasks),
-            [
-                key_routes(KeyAdministration(keys, authenticator.forget, fleet.deployments)),
-                container_routes(_container_administration(registry, keys, fleet)),
-                health_routes(database_answers, metrics.render, fleet.health),
-            ],
-            VERSION,
-        )
+        old = RequestRetention(request_store, registry.containers, retain_days=settings.request_log.retain_days)
+        tasks.repeat(old.scheduled, REQUESTS_LOOK_SECONDS, "purge the request log")
+        with without("pydantic.v1"):  # FastAPI would import it, 1 MB, to say that it does not take its models
+            edge = build_edge(
+                _gateway(settings, registry, fleet, hooks, admission),
+                authenticator,
+                Settler(metrics, hooks, tasks, requests.hook),
+                [
+                    *_administration(database, keys, authenticator, fleet),
+                    container_routes(_container_administration(registry, keys, fleet)),
+                    spend_routes(SpendAdministration(SqlSpendReports(database), keys)),
+                    health_routes(database_answers, _scrape(metrics, company.peers), fleet.health),
+                ],
+                VERSION,
+                trusted_proxies=[parse_network(proxy) for proxy in settings.server.trusted_proxies],
+            )
+        yield edge
+
+
+def _scrape(metrics: Metrics, peers: Peers | None) -> Callable[[], Awaitable[bytes]]:
+    """How to have the metrics of this process, or of all that it has for company."""
+    if peers is None:
+        return partial(asyncio.to_thread, metrics.render)
+    peers.publish(metrics.snapshot)
+
+    async def of_all() -> bytes:
+        return await asyncio.to_thread(rendered, await peers.snapshots())
+
+    return of_all
+
+
+async def migrate(settings: Settings) -> None:
+    """Bring the database to the shape this version needs. Raises StoreUnavailable and UnsupportedDatabase."""
+    database = Database.open(settings.database_url.get_secret_value())
+    try:
+        await database.migrate()
+    finally:
+        await database.close()
 
 
 class _Fleet:
@@ -153,9 +246,14 @@ class _Fleet:
 class _Registry:
     """The registry, what is remembered of it, and what keeps it true."""
 
-    def __init__(self, settings: Settings, database: Database, keys: SqlKeyStore, fleet: _Fleet, tasks: Tasks) -> None:
+    def __init__(
+        self, settings: Settings, database: Database, keys: SqlKeyStore, fleet: _Fleet, *, costs: Costs, tasks: Tasks
+    ) -> None:
         self.containers = SqlContainerStore(database)
         self.creations = SqlCreationStore(database)
+        self.ledger = SqlLedger(database)
+        self.coverage = Coverage(self.ledger, tasks)
+        self.closing = Closing(self.ledger)
         self.ownerships = Ownerships(self.containers)
         self.notes = Notes(self.containers)
         self.reconciler = Reconciler(fleet.deployments, self.containers, self.creations)
@@ -165,6 +263,7 @@ class _Registry:
             containers=self.containers,
             creations=self.creations,
             ownerships=self.ownerships,
+            costs=costs,
             tasks=tasks,
         )
         self.sweeps = Sweeps(
@@ -180,28 +279,44 @@ class _Registry:
             deployments=fleet.deployments,
             ownerships=self.ownerships,
             notes=self.notes,
+            audit=SqlAuditLog(database),
         )
 
 
-def _gateway(settings: Settings, registry: _Registry, fleet: _Fleet, hooks: HookRunner, spool_dir: str) -> Gateway:
+def _gateway(
+    settings: Settings,
+    registry: _Registry,
+    fleet: _Fleet,
+    hooks: HookRunner,
+    admission: Admission,
+) -> Gateway:
     gate = Gate(registry.ownerships, registry.containers)
     resolver = Resolver(
         fleet.providers,
         settings.default_provider,
         check_field=gate.field,
+        file_limits=admission.file_limits,
         max_json_bytes=settings.server.max_json_bytes,
         max_upload_bytes=settings.server.max_upload_bytes,
-        spool_dir=spool_dir,
+        spool_dir=str(settings.data_dir / _SPOOL),
     )
     return Gateway(
         hooks,
+        admission,
         gate,
         resolver,
         creates=registry.creates,
         lists=Lists(fleet.placer, fleet.forwarder, registry.containers, registry.sweeps),
         placer=fleet.placer,
         forwarder=fleet.forwarder,
-        recorder=Recorder(registry.containers, registry.ownerships, registry.notes),
+        recorder=Recorder(registry.containers, registry.ownerships, registry.notes, registry.coverage),
+    )
+
+
+def prices_of(settings: PricingSettings) -> Prices:
+    """The price table that is configured."""
+    return Prices(
+        [Tariff(since=each.since_at, prices=each.prices, provider=each.provider) for each in settings.tariffs]
     )
 
 
@@ -212,7 +327,21 @@ def _start_chores(registry: _Registry, fleet: _Fleet, tasks: Tasks) -> None:
     tasks.repeat(registry.notes.flush, FLUSH_SECONDS, "flush notes")
     tasks.repeat(registry.creates.renew, LEASE_SECONDS / 3, "renew leases")
     tasks.repeat(registry.reconciler.reconcile, RECONCILE_SECONDS, "reconcile creations")
+    tasks.repeat(registry.closing.close, CLOSE_SECONDS, "close holds")
+    tasks.repeat(registry.coverage.retry, RETRY_SECONDS, "write down late uses")
     tasks.repeat(prober.look, LOOK_SECONDS, "look for deployments to probe")
+
+
+def _administration(
+    database: Database, keys: SqlKeyStore, authenticator: Authenticator, fleet: _Fleet
+) -> list[APIRouter]:
+    """The routes for keys, teams and users, and what was done to them."""
+    audit = SqlAuditLog(database)
+    standings = Standings(SqlLedger(database), audit)
+    of_keys = KeyAdministration(keys, authenticator.forget, standings, fleet.deployments)
+    of_teams = GroupAdministration(TEAM, sql_teams(database), authenticator.forget_team, standings)
+    of_users = GroupAdministration(USER, sql_users(database), authenticator.forget_user, standings)
+    return [key_routes(of_keys), team_routes(of_teams, of_keys), user_routes(of_users, of_keys), audit_routes(audit)]
 
 
 def _container_administration(registry: _Registry, keys: SqlKeyStore, fleet: _Fleet) -> ContainerAdministration:
@@ -234,16 +363,15 @@ def _start_clean_up(settings: Settings, registry: _Registry, tasks: Tasks) -> No
         tasks.repeat(partial(registry.reaper.scheduled, settings.reap), every_seconds, "reap containers")
 
 
-def _plugins(settings: Settings) -> list[Hooks]:
-    log = RequestLog(bodies=settings.logging.bodies, max_body_bytes=settings.logging.max_body_bytes)
-    return [log, *(load_plugin(plugin.use, plugin.options) for plugin in settings.hooks.plugins)]
-
-
-async def _open_deployments(settings: Settings, stack: AsyncExitStack) -> dict[str, list[Deployment]]:
+async def _open_deployments(
+    settings: Settings, hosted: Mapping[str, Hosted], stack: AsyncExitStack
+) -> dict[str, list[Deployment]]:
     """The deployments behind each provider name, in the order they are configured in."""
     deployments: dict[str, list[Deployment]] = {}
     for configured in settings.deployments:
-        if configured.provider == "local":
+        if there := hosted.get(configured.name):
+            deployment = _deployment(configured, there.api_base, Credential(api_key=there.api_key), stack)
+        elif configured.provider == "local":
             deployment = await _open_local(configured, settings, stack)
         else:
             deployment = _open_remote(configured, stack)

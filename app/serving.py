@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
+import socket
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import uvloop
 
@@ -15,9 +17,10 @@ from app.config.master_key import ensure_master_key
 from app.config.settings import Settings
 from app.domain.ports import StoreUnavailable
 from app.hooks.runner import PluginError
+from app.limits.opening import CannotLimit
 from app.local.data_folder import DataDirInUse
 from app.local.server import LocalServer
-from app.main import VERSION, create_app
+from app.main import ALONE, VERSION, Company, create_app
 from app.storage.errors import UnsupportedDatabase
 from app.telemetry.logging import configure_logging, flush
 from app.telemetry.writer import LineWriter
@@ -29,27 +32,61 @@ class StartError(Exception):
     """Why the gateway cannot start, in words for its operator."""
 
 
-def run(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT, then let the requests in flight end. Raises StartError and ConfigurationError."""
+def run(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT, then let the requests in flight end; returns the exit code.
+
+    Raises StartError and ConfigurationError.
+    """
     writer = configure_logging(settings.logging.level, format=settings.logging.format)
+    master_key, is_new = master_key_of(settings)
+
+    def say(port: int) -> None:
+        print(banner(settings, port, master_key if is_new else None), flush=True)
+
+    run_loop(serve(settings, master_key, writer, say))
+    return 0
+
+
+def master_key_of(settings: Settings) -> tuple[str, bool]:
+    """The master key, and whether it was made just now. Raises ConfigurationError."""
     if settings.master_key is not None:
-        master_key, is_new = settings.master_key.get_secret_value(), False
-    else:
-        master_key, is_new = ensure_master_key(settings.data_dir)
+        return settings.master_key.get_secret_value(), False
+    return ensure_master_key(settings.data_dir)
+
+
+def run_loop(main: Coroutine[Any, Any, None]) -> None:
+    """Run what serves to its end, in an event loop of its own, and write what was logged. Raises StartError."""
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(settings, master_key, is_new, writer))
+            runner.run(main)
     except KeyboardInterrupt:
         pass
-    except (CannotListen, StoreUnavailable, UnsupportedDatabase, DataDirInUse, PluginError, OSError) as error:
+    except (
+        CannotListen,
+        StoreUnavailable,
+        UnsupportedDatabase,
+        CannotLimit,
+        DataDirInUse,
+        PluginError,
+        OSError,
+    ) as error:
         raise StartError(str(error)) from error
     finally:
         flush(FLUSH_SECONDS)
 
 
-async def _serve(settings: Settings, master_key: str, is_new: bool, writer: LineWriter) -> None:
+async def serve(
+    settings: Settings,
+    master_key: str,
+    writer: LineWriter,
+    on_started: Callable[[int], None],
+    *,
+    company: Company = ALONE,
+    sockets: list[socket.socket] | None = None,
+) -> None:
+    """Serve until a signal comes, on the address of the settings or on these sockets."""
     listen = settings.server
-    async with create_app(settings, master_key, log_lines_dropped=lambda: writer.dropped) as app:
+    async with create_app(settings, master_key, log_lines_dropped=lambda: writer.dropped, company=company) as app:
         server = make_server(
             app,
             host=listen.host,
@@ -58,10 +95,10 @@ async def _serve(settings: Settings, master_key: str, is_new: bool, writer: Line
             max_headers=listen.max_headers,
             keepalive_seconds=listen.keepalive_seconds,
             drain_seconds=listen.drain_seconds,
-            on_started=lambda port: print(banner(settings, port, master_key if is_new else None), flush=True),
+            on_started=on_started,
         )
         _settle_memory()
-        await _until_stopped(server)
+        await _until_stopped(server, sockets)
 
 
 def _settle_memory() -> None:
@@ -75,12 +112,12 @@ def _settle_memory() -> None:
     gc.enable()
 
 
-async def _until_stopped(server: Server) -> None:
+async def _until_stopped(server: Server, sockets: list[socket.socket] | None) -> None:
     """Serve. At its end uvicorn raises the signal that stopped it once more, which must not stop what still closes."""
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, lambda: None)
-    await server.serve()
+    await server.serve(sockets)
 
 
 def banner(settings: Settings, port: int, new_master_key: str | None) -> str:
@@ -97,6 +134,8 @@ def banner(settings: Settings, port: int, new_master_key: str | None) -> str:
             "OPENAI_API_KEY is not set: the embedded provider also stands in for 'openai'.",
             "Nothing reaches OpenAI, and containers run no code.",
         ]
+    if settings.server.workers > 1:
+        lines += ["", f"{settings.server.workers} processes serve this address."]
     lines += [f"note: {notice}" for notice in settings.notices]
     if new_master_key is not None:
         lines += ["", *_first_steps(url, new_master_key, settings.data_dir / "master_key")]

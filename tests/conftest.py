@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from app.storage.engine import Database
-from tests.services import missing, postgres_programs, postgres_server
+from tests.services import missing, postgres_programs, postgres_server, redis_server
 
 
 @pytest.fixture(scope="session")
@@ -31,6 +31,13 @@ def postgres_url(postgres: str) -> Iterator[str]:
         connection.execute(f"CREATE DATABASE {name} TEMPLATE template0")
         yield f"{postgres}/{name}"
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """The URL of a running Redis. Tests that share it use keys that differ."""
+    with redis_server() as server:
+        yield server.url
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.service)])

@@ -18,6 +18,7 @@ class ReadBody(IncomingBody):
         self.declared_bytes = bytes_read
         self.bytes_read = bytes_read
         self.ended = True
+        self.meter = None
 
     async def read(self) -> bytes:
         return b""

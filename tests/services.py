@@ -7,8 +7,11 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -42,7 +45,23 @@ def free_port() -> int:
 
 @contextmanager
 def postgres_server(programs: Path) -> Iterator[str]:
-    """Run a PostgreSQL of our own; yields its URL without a database name.
+    """Run a PostgreSQL of our own; yields its URL without a database name."""
+    with postgres_that_stops(programs) as server:
+        yield server.url
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that a test may stop and start again, on the same port and with what it has kept."""
+
+    url: str
+    start: Callable[[], object]
+    stop: Callable[[], object]
+
+
+@contextmanager
+def postgres_that_stops(programs: Path) -> Iterator[Server]:
+    """Run a PostgreSQL of our own. Its URL has no database name.
 
     PostgreSQL refuses to run as root, so root runs it as Debian's user `postgres`.
     """
@@ -67,8 +86,42 @@ def postgres_server(programs: Path) -> Iterator[str]:
         )
         port = free_port()
         options = f"-c listen_addresses=127.0.0.1 -c port={port} -k {folder} -c fsync=off -c max_connections=60"
-        run("pg_ctl", "-D", data, "-l", log, "-w", "-o", options, "start")
+        start = partial(run, "pg_ctl", "-D", data, "-l", log, "-w", "-o", options, "start")
+        stop = partial(run, "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
+        start()
         try:
-            yield f"postgresql://quay:{PASSWORD}@127.0.0.1:{port}"
+            yield Server(f"postgresql://quay:{PASSWORD}@127.0.0.1:{port}", start, stop)
         finally:
-            run("pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
+            if (data / "postmaster.pid").exists():
+                stop()
+
+
+@contextmanager
+def redis_server() -> Iterator[Server]:
+    """Run a Redis of our own, which writes nothing to disk: stopped, it forgets everything."""
+    program = shutil.which("redis-server")
+    if program is None:
+        missing("Redis (Debian's package `redis-server`)")
+    port = free_port()
+    command = [program, "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--requirepass", PASSWORD]
+    running: list[subprocess.Popen[bytes]] = []
+
+    def start() -> None:
+        running.append(subprocess.Popen(command, stdout=subprocess.DEVNULL))
+        for _ in range(500):
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+                return
+            time.sleep(0.01)
+        raise TimeoutError("Redis does not start")
+
+    def stop() -> None:
+        while running:
+            process = running.pop()
+            process.kill()
+            process.wait()
+
+    start()
+    try:
+        yield Server(f"redis://:{PASSWORD}@127.0.0.1:{port}/0", start, stop)
+    finally:
+        stop()

@@ -16,6 +16,7 @@ from app.api.declare import ENDPOINTS
 from app.api.dispatch import DataPlane
 from app.api.errors import rendered
 from app.api.middleware import Exchanges, bug
+from app.domain.addresses import Network
 from app.domain.errors import ErrorCode, GatewayError
 from app.domain.exchange import Exchange
 from app.gateway.authenticate import Authenticator
@@ -26,9 +27,18 @@ from quaymaster.operations import BASE_PATH
 
 
 def build_edge(
-    gateway: Gateway, authenticator: Authenticator, settler: Settler, control_plane: Sequence[APIRouter], version: str
+    gateway: Gateway,
+    authenticator: Authenticator,
+    settler: Settler,
+    control_plane: Sequence[APIRouter],
+    version: str,
+    *,
+    trusted_proxies: Sequence[Network] = (),
 ) -> ASGIApp:
-    """The ASGI application: exchanges, then authentication, then the data plane, then everything else."""
+    """The ASGI application: exchanges, then authentication, then the data plane, then everything else.
+
+    `trusted_proxies` are those whose X-Forwarded-For is believed.
+    """
     framework = FastAPI(title="Quaymaster", version=version, redirect_slashes=False, redoc_url=None)
     for router in (containers.router, container_files.router):
         framework.include_router(router, prefix=BASE_PATH)
@@ -38,7 +48,7 @@ def build_edge(
     framework.add_exception_handler(GatewayError, _answer)
     framework.add_exception_handler(HTTPException, _answer)
     framework.add_exception_handler(Exception, _answer)
-    return Exchanges(VirtualKeyAuth(DataPlane(framework, gateway, ENDPOINTS), authenticator), settler)
+    return Exchanges(VirtualKeyAuth(DataPlane(framework, gateway, ENDPOINTS), authenticator, trusted_proxies), settler)
 
 
 async def _answer(request: Request, error: Exception) -> Response:

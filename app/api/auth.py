@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.errors import CREDENTIAL_HELP
+from app.domain.addresses import Network, client_address, is_allowed
 from app.domain.errors import ErrorCode, GatewayError
 from app.domain.exchange import Exchange
+from app.domain.identity import Principal
 from app.domain.ports import RawHeaders
 from app.gateway.authenticate import Authenticator
 
@@ -28,11 +31,15 @@ _KEY_HEADERS: Final = frozenset({b"api-key", b"x-api-key"})
 
 
 class VirtualKeyAuth:
-    """Finds out who is asking, and answers 401 where that cannot be said."""
+    """Finds out who is asking, and answers 401 where that cannot be said, 403 where it may not be from there.
 
-    def __init__(self, app: ASGIApp, authenticator: Authenticator) -> None:
+    `trusted_proxies` are those whose X-Forwarded-For is believed.
+    """
+
+    def __init__(self, app: ASGIApp, authenticator: Authenticator, trusted_proxies: Sequence[Network] = ()) -> None:
         self.app = app
         self._authenticator = authenticator
+        self._trusted_proxies = trusted_proxies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Set `principal` on the exchange and in the scope's state."""
@@ -41,7 +48,17 @@ class VirtualKeyAuth:
             credential = credential_in(exchange.headers)
             principal = self._authenticator.cached(credential) or await self._authenticator.authenticate(credential)
             exchange.principal = scope["state"]["principal"] = principal
+            if principal.allowed_networks:
+                self._check_address(principal, scope, exchange.headers)
         await self.app(scope, receive, send)
+
+    def _check_address(self, principal: Principal, scope: Scope, headers: RawHeaders) -> None:
+        """Raises GatewayError OPERATION_NOT_ALLOWED where the key may not be used from where the request comes from."""
+        peer: tuple[str, int] | None = scope.get("client")
+        forwarded = [value.decode("latin-1") for name, value in headers if name == b"x-forwarded-for"]
+        address = client_address(None if peer is None else peer[0], forwarded, self._trusted_proxies)
+        if not is_allowed(address, principal.allowed_networks):
+            raise GatewayError(ErrorCode.OPERATION_NOT_ALLOWED, "This key may not be used from this address.")
 
 
 def credential_in(headers: RawHeaders) -> bytes:

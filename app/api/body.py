@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from starlette.types import Receive
 
 from app.domain.errors import ClientGone, ErrorCode, GatewayError
@@ -15,12 +17,13 @@ class AsgiBody:
     body to a request that is refused by its head.
     """
 
-    __slots__ = ("_coding", "_max_bytes", "_receive", "bytes_read", "declared_bytes", "ended")
+    __slots__ = ("_coding", "_max_bytes", "_receive", "bytes_read", "declared_bytes", "ended", "meter")
 
     def __init__(self, receive: Receive, headers: RawHeaders) -> None:
         self.declared_bytes: int | None = None
         self.bytes_read = 0
         self.ended = True
+        self.meter: Callable[[int], None] | None = None
         self._receive = receive
         self._max_bytes = 0
         self._coding = b"chunked"
@@ -52,6 +55,8 @@ class AsgiBody:
             if self.bytes_read > self._max_bytes:
                 raise self._too_large()
             if piece:
+                if self.meter is not None:
+                    self.meter(len(piece))
                 return piece
         return b""
 

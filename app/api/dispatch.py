@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.declare import Endpoint
-from app.api.middleware import limited
+from app.api.middleware import kept, limited
 from app.domain.errors import ErrorCode, GatewayError
 from app.domain.exchange import Exchange, Outcome
 from app.domain.ids import decode_id
@@ -43,7 +43,7 @@ class DataPlane:
         exchange: Exchange = scope["state"]["exchange"]
         found: Route | None = scope["state"]["route"]
         if found is None:
-            await self.app(scope, limited(exchange, receive), send)
+            await self.app(scope, limited(exchange, receive), kept(exchange, send))
             return
         endpoint = self._endpoints[identified(exchange, found)]
         scope["state"]["gateway"] = self._gateway

@@ -53,6 +53,9 @@ FACES: Final[dict[ErrorCode, Face]] = {
     ErrorCode.IDEMPOTENCY_KEY_REUSED: Face(400, INVALID_REQUEST),
     ErrorCode.IDEMPOTENCY_KEY_IN_USE: Face(409, INVALID_REQUEST),
     ErrorCode.CONTAINER_TAKEN: Face(502, "upstream_error"),
+    ErrorCode.RATE_LIMIT_EXCEEDED: Face(429, "rate_limit_error"),
+    ErrorCode.BUDGET_EXCEEDED: Face(429, "insufficient_quota"),
+    ErrorCode.GROUP_NOT_FOUND: Face(404, INVALID_REQUEST),
     ErrorCode.SHUTTING_DOWN: Face(503, "api_error"),
     ErrorCode.STORE_UNAVAILABLE: Face(503, "api_error"),
     ErrorCode.INTERNAL_ERROR: Face(500, "api_error"),
@@ -81,6 +84,8 @@ def rendered(error: GatewayError) -> tuple[int, RawHeaders, bytes]:
         headers.append((b"www-authenticate", b"Bearer"))
     if error.retry_after_seconds is not None:
         headers.append((b"retry-after", b"%d" % math.ceil(error.retry_after_seconds)))
+        if error.code is ErrorCode.RATE_LIMIT_EXCEEDED:  # OpenAI's SDKs read this one first
+            headers.append((b"retry-after-ms", b"%d" % math.ceil(error.retry_after_seconds * 1000)))
     if error.should_retry is not None:
         headers.append((b"x-should-retry", b"true" if error.should_retry else b"false"))
     if error.allow:

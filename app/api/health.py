@@ -14,7 +14,7 @@ METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 def health_routes(
     is_ready: Callable[[], Awaitable[bool]],
-    render_metrics: Callable[[], bytes],
+    render_metrics: Callable[[], Awaitable[bytes]],
     deployments: Callable[[], list[dict[str, Any]]],
 ) -> APIRouter:
     """Routes that need no key. `is_ready` says whether the database answers, `deployments` how each of them is."""
@@ -38,6 +38,6 @@ def health_routes(
 
     @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
     async def metrics(request: Request) -> Response:
-        return Response(render_metrics(), media_type=METRICS_TYPE)
+        return Response(await render_metrics(), media_type=METRICS_TYPE)
 
     return router

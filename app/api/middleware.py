@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.api.auth import PUBLIC_PATHS
 from app.api.body import AsgiBody
 from app.api.responses import send_error
 from app.domain.errors import ClientGone, ErrorCode, GatewayError
@@ -22,6 +23,8 @@ from quaymaster.operations import route
 log = structlog.get_logger("app.api")
 
 MAX_ADMIN_BODY_BYTES: Final = 1024 * 1024
+MAX_KEPT_BYTES: Final = 256 * 1024
+"""Of an admin route's longer answers that come in pieces the log says nothing."""
 # Request ids are names and no secrets; asking the kernel for each costs ten times as much.
 _random_bits: Final = Random(SystemRandom().getrandbits(256)).getrandbits  # noqa: S311
 _NOSNIFF: Final = (b"x-content-type-options", b"nosniff")
@@ -51,6 +54,8 @@ class Exchanges:
         marked = _Marked(exchange, send)
         self._settler.opened(exchange)
         try:
+            if self._settler.is_behind and exchange.path not in PUBLIC_PATHS:
+                await self._settler.let_in()
             await self.app(scope, receive, marked.send)
         except GatewayError as refusal:
             await self._answer(exchange, refusal, marked)
@@ -148,14 +153,40 @@ def open_exchange(scope: Scope, receive: Receive) -> Exchange:
 def limited(exchange: Exchange, receive: Receive) -> Receive:
     """A receive channel for the control plane, whose bodies are small."""
     exchange.body.allow(MAX_ADMIN_BODY_BYTES)
+    pieces: list[bytes] = []
 
     async def receive_limited() -> MutableMapping[str, Any]:
         message = await receive()
-        exchange.body.bytes_read += len(message.get("body", b""))
+        piece: bytes = message.get("body", b"")
+        exchange.body.bytes_read += len(piece)
         if exchange.body.bytes_read > MAX_ADMIN_BODY_BYTES:
             raise GatewayError(
                 ErrorCode.REQUEST_TOO_LARGE, f"The request body is larger than {MAX_ADMIN_BODY_BYTES} bytes."
             )
+        if piece:
+            pieces.append(piece)
+            if not message.get("more_body", False):
+                exchange.request_text = b"".join(pieces)
         return message
 
     return receive_limited
+
+
+def kept(exchange: Exchange, send: Send) -> Send:
+    """A send channel for the control plane: the JSON that a known caller gets is kept for the log."""
+    if exchange.principal is None:
+        return send
+    pieces: list[bytes] = []
+    is_json = False
+
+    async def send_kept(message: MutableMapping[str, Any]) -> None:
+        nonlocal is_json
+        if message["type"] == "http.response.start":
+            is_json = (b"content-type", b"application/json") in message.get("headers", ())
+        elif is_json and exchange.bytes_out < MAX_KEPT_BYTES:
+            pieces.append(message.get("body", b""))
+            if not message.get("more_body", False):
+                exchange.response_json = b"".join(pieces)
+        await send(message)
+
+    return send_kept

@@ -8,7 +8,8 @@ import logging
 from collections.abc import Callable
 from typing import Any, Final, cast
 
-import uvicorn
+import uvicorn.config
+import uvicorn.server
 from starlette.types import ASGIApp
 
 from app.api.protocol import GatewayProtocol
@@ -29,10 +30,10 @@ class CannotListen(Exception):
     """The address cannot be had. The message says which and why."""
 
 
-class Server(uvicorn.Server):
+class Server(uvicorn.server.Server):
     """Serves until a signal comes; `on_started` is called with the port once connections are accepted."""
 
-    def __init__(self, config: uvicorn.Config, on_started: Callable[[int], None]) -> None:
+    def __init__(self, config: uvicorn.config.Config, on_started: Callable[[int], None]) -> None:
         super().__init__(config)
         self._on_started = on_started
 
@@ -71,7 +72,7 @@ def make_server(
     """A server for the gateway. It drains on SIGTERM: in-flight requests get `drain_seconds`."""
     limits = {"max_header_bytes": max_header_bytes, "max_headers": max_headers}
     logging.getLogger("uvicorn.error").addFilter(_is_news)
-    config = uvicorn.Config(
+    config = uvicorn.config.Config(
         app,
         host=host,
         port=port,

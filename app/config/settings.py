@@ -10,20 +10,25 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
     AfterValidator,
+    BaseModel,
     BeforeValidator,
+    ConfigDict,
     Field,
     PrivateAttr,
     SecretStr,
     ValidationInfo,
     field_validator,
 )
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from app.config.addresses import is_loopback
 from app.config.deployments import DeploymentSettings, Section, check_header_secret
+from app.config.limits import LimitsSettings
+from app.config.pricing import PricingSettings
 from app.config.registry import ReapSettings, RegistrySettings, RoutingSettings
+from app.config.request_log import RequestLogSettings
 from app.config.sizes import ByteSize
 from app.config.times import Seconds, SecondsOrZero
+from app.domain.addresses import parse_network
 
 MIN_PUBLIC_MASTER_KEY_CHARS: Final = 16
 
@@ -36,6 +41,10 @@ def _plugin(value: object) -> object:
     return {"use": value} if isinstance(value, str) else value
 
 
+def _network(value: str) -> str:
+    return str(parse_network(value))
+
+
 class ServerSettings(Section):
     """Where the gateway listens, and what it takes from clients."""
 
@@ -44,7 +53,7 @@ class ServerSettings(Section):
     port: Annotated[int, Field(ge=0, le=65_535)] = 4000
     """TCP port to listen on; 0 takes any free one."""
     workers: Annotated[int, Field(ge=1)] = 1
-    """Processes that serve. This version serves from one."""
+    """Processes that serve this address. More than one need redis_url."""
     max_json_bytes: ByteSize = 96 * 2**20
     """Largest JSON body, in bytes; inline skills are large."""
     max_upload_bytes: ByteSize = 512 * 2**20
@@ -57,13 +66,8 @@ class ServerSettings(Section):
     """How long an idle client connection is kept open."""
     drain_seconds: SecondsOrZero = 30.0
     """The longest that requests in flight may still take after SIGTERM."""
-
-    @field_validator("workers")
-    @classmethod
-    def _one_process(cls, workers: int) -> int:
-        if workers > 1:
-            raise ValueError("this version serves from one process; several workers will need redis_url")
-        return workers
+    trusted_proxies: tuple[Annotated[str, AfterValidator(_network)], ...] = ()
+    """Addresses and networks of proxies whose X-Forwarded-For is believed."""
 
 
 class LoggingSettings(Section):
@@ -132,10 +136,10 @@ def _default_provider(data: dict[str, Any]) -> str:
     return next((name for name in ("openai", "local") if name in providers), providers[0])
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """Everything that can be set."""
 
-    model_config = SettingsConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, case_sensitive=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, validate_default=True)
 
     server: ServerSettings = ServerSettings()
     """Where the gateway listens, and what it takes from clients."""
@@ -148,7 +152,7 @@ class Settings(BaseSettings):
     )
     """Where keys and records live. Default: SQLite at <data_dir>/quaymaster.db."""
     redis_url: Annotated[SecretStr, _check_scheme("redis", "rediss", "unix")] | None = None
-    """Accepted for what is to come: this version keeps nothing in Redis yet."""
+    """Where processes that serve together count requests. Without it each counts for itself."""
     deployments: tuple[DeploymentSettings, ...] = (DeploymentSettings(name="local", provider="local"),)
     """Where containers can live."""
     default_provider: str = Field(default_factory=_default_provider)
@@ -159,25 +163,19 @@ class Settings(BaseSettings):
     """What is known of every container."""
     reap: ReapSettings = ReapSettings()
     """Which containers are deleted on a schedule."""
+    pricing: PricingSettings = PricingSettings()
+    """What containers cost."""
+    limits: LimitsSettings = LimitsSettings()
+    """How requests are counted where several processes share a Redis."""
     logging: LoggingSettings = LoggingSettings()
     """What is written to the log, and how."""
+    request_log: RequestLogSettings = RequestLogSettings()
+    """What is kept of every request, and where it goes beside stdout."""
     hooks: HooksSettings = HooksSettings()
     """Plugins, called at named moments in the life of a request."""
 
     _openai_key_is_set: bool = PrivateAttr(default=False)
     _load_notices: tuple[str, ...] = PrivateAttr(default=())
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only what is passed in; `app.config.load` brings its own sources."""
-        return (init_settings,)
 
     @field_validator("master_key")
     @classmethod
@@ -193,6 +191,17 @@ class Settings(BaseSettings):
                 f"least {MIN_PUBLIC_MASTER_KEY_CHARS} characters: set QUAYMASTER_MASTER_KEY, or listen on 127.0.0.1"
             )
         return key
+
+    @field_validator("redis_url")
+    @classmethod
+    def _several_processes_agree(cls, url: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        server = info.data.get("server")
+        if url is None and server is not None and server.workers > 1:
+            raise ValueError(
+                f"server.workers is {server.workers}, and several processes keep limits together in Redis: "
+                "set redis_url (REDIS_URL), or serve from one process"
+            )
+        return url
 
     @field_validator("deployments")
     @classmethod
@@ -258,5 +267,9 @@ class Settings(BaseSettings):
             if self.reap.has_criterion and self.reap.every_seconds is None
             else ()
         )
-        unused = ("redis_url is set, but this version keeps nothing in Redis yet",) if self.redis_url else ()
-        return self._load_notices + in_the_clear + drained + unscheduled + unused
+        one_writer = (
+            (f"server.workers is {self.server.workers} and the database SQLite, which one process at a time writes to",)
+            if self.server.workers > 1 and self.database_url.get_secret_value().startswith("sqlite")
+            else ()
+        )
+        return self._load_notices + in_the_clear + drained + unscheduled + one_writer

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from app.domain.containers import Ownership
 from app.domain.deployments import Deployment
 from app.domain.identity import Principal
+from app.domain.limiting import Verdict
 from app.domain.ports import OutgoingBody, RawHeaders
 from app.telemetry.digests import Digest
 from quaymaster.operations import Operation
@@ -27,6 +28,8 @@ class IncomingBody(Protocol):
     bytes_read: int
     ended: bool
     """Whether all of it has been read; True from the start where there is none."""
+    meter: Callable[[int], None] | None
+    """Told the length of each piece; the GatewayError that it raises ends the reading."""
 
     async def read(self) -> bytes:
         """The next piece, b"" at the end. Raises ClientGone, and GatewayError past the limit of `allow`."""
@@ -91,6 +94,18 @@ class Exchange:
     ownership: Ownership | None = None
     """Whose the container in the path is, and where it lives; None where there is none, or it is not registered."""
 
+    # admit
+    verdict: Verdict | None = None
+    """What the rate limits said; None where nothing is limited."""
+    on_settled: Callable[[], None] | None = None
+    """Called once when the exchange is over, whatever happened: gives its parallel slots back."""
+    on_content: Callable[[int], None] | None = None
+    """Told the length of each piece of a file that goes down."""
+
+    # create, record
+    cost_nanousd: int = 0
+    """What this request committed: spent, for good."""
+
     # resolve
     provider: str | None = None
     provider_is_named: bool = False
@@ -100,6 +115,8 @@ class Exchange:
 
     May hold secrets: only `redact` may show it.
     """
+    request_text: bytes | None = None
+    """The body that an admin route was sent. May hold secrets: only the log's own thread looks into it."""
     request_digest: Digest | None = None
     """Of the uploaded file."""
 

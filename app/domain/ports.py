@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 from app.domain.containers import Access, Answer, Container, Creation, Ending, Ownership, Sighting
-from app.domain.identity import VirtualKey
+from app.domain.identity import Holder, Team, User, VirtualKey
+from app.domain.spending import Crossing, Order
 
 RawHeaders = list[tuple[bytes, bytes]]
 """Header names and values as bytes; names lower-case. A name may stand more than once."""
+
+Group = TypeVar("Group", Team, User)
 
 OutgoingBody = bytes | AsyncIterator[bytes] | None
 """A request body: whole, or in pieces of at least one byte each, or none at all (None, which is not b"")."""
@@ -79,11 +82,26 @@ class Upstream(Protocol):
         ...
 
 
-class KeyStore(Protocol):
-    """Where virtual keys live. Every method may raise StoreUnavailable."""
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """Who changes something, and in which request: what its audit row says beside the thing before and after."""
 
-    async def add(self, key: VirtualKey) -> None:
+    actor: str
+    """The key id, "master" for the master key, or "gateway" for what is done on a schedule."""
+    action: str
+    """Such as "key.update": the noun and the verb of the route."""
+    request_id: str | None = None
+
+
+class KeyStore(Protocol):
+    """Where virtual keys live. Every method may raise StoreUnavailable. Every change writes its audit rows with it."""
+
+    async def add(self, key: VirtualKey, deed: Deed) -> None:
         """Keep a new key. Raises AliasTaken where another key has its alias."""
+        ...
+
+    async def holder(self, key_id: str) -> Holder | None:
+        """The key with this id, and its user and team, where they were made."""
         ...
 
     async def get(self, key_id: str) -> VirtualKey | None:
@@ -94,7 +112,7 @@ class KeyStore(Protocol):
         """The key with this alias (aliases are unique)."""
         ...
 
-    async def change(self, key_id: str, edit: Callable[[VirtualKey], VirtualKey]) -> VirtualKey | None:
+    async def change(self, key_id: str, edit: Callable[[VirtualKey], VirtualKey], deed: Deed) -> VirtualKey | None:
         """Read a key, edit it and write it as one step that no other change can come between.
 
         Returns the key as it is now, or None where it does not exist. `edit` leaves `key_id` as it is, and may run on
@@ -103,7 +121,7 @@ class KeyStore(Protocol):
         """
         ...
 
-    async def delete(self, key_ids: Sequence[str]) -> list[str]:
+    async def delete(self, key_ids: Sequence[str], deed: Deed) -> list[str]:
         """Remove keys; returns the ids that existed."""
         ...
 
@@ -120,8 +138,89 @@ class KeyStore(Protocol):
         ...
 
 
+class GroupStore(Protocol, Generic[Group]):
+    """Where teams live, or users. Every method may raise StoreUnavailable. Each change writes its audit row with it."""
+
+    async def add(self, group: Group, deed: Deed) -> None:
+        """Keep a new one. Raises NameTaken where there is one of this id, AliasTaken where another has its alias."""
+        ...
+
+    async def get(self, group_id: str) -> Group | None:
+        """The one with this id."""
+        ...
+
+    async def change(self, group_id: str, edit: Callable[[Group], Group], deed: Deed) -> Group | None:
+        """Read, edit and write one as one step, as `KeyStore.change` does. Raises AliasTaken."""
+        ...
+
+    async def delete(self, group_ids: Sequence[str], deed: Deed) -> list[str]:
+        """Remove some, and the keys that name them; returns the ids that existed. What they spent stays on the books.
+
+        A key that stayed would be without their limits.
+        """
+        ...
+
+    async def page(self, *, offset: int, limit: int, alias: str | None = None) -> tuple[list[Group], int]:
+        """One page, newest first, and how many there are in all."""
+        ...
+
+
+TeamStore = GroupStore[Team]
+UserStore = GroupStore[User]
+
+
+class AuditLog(Protocol):
+    """What operators did, in a chain of hashes. Every method may raise StoreUnavailable."""
+
+    async def append(
+        self, deed: Deed, subject: str, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None
+    ) -> None:
+        """Write down a deed that no other store writes down. `subject` is what was changed: "container:…", say."""
+        ...
+
+    async def page(self, *, offset: int, limit: int, subject: str | None = None) -> tuple[list[AuditRow], int]:
+        """One page of rows, newest first, and how many there are in all."""
+        ...
+
+    async def verify(self) -> AuditVerdict:
+        """Go along the whole chain."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditRow:
+    """What one deed did. `number` counts from 1 without gaps."""
+
+    number: int
+    at: datetime
+    actor: str
+    action: str
+    subject: str
+    before: Mapping[str, Any] | None
+    after: Mapping[str, Any] | None
+    request_id: str | None
+    previous_hash: bytes
+    hash: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditVerdict:
+    """What going along the chain has found."""
+
+    rows: int
+    """How many are whole, from the first on."""
+    broken_at: int | None = None
+    """The number of the first row that was changed, or whose predecessor is missing; None where all is whole."""
+    head: str | None = None
+    """The last row's hash, in hex. A chain cannot tell that its last rows were removed: who kept this can."""
+
+
+class NameTaken(Exception):
+    """There is a team or user of this id."""
+
+
 class AliasTaken(Exception):
-    """Another key has this alias."""
+    """Another key, team or user has this alias."""
 
 
 class StoreUnavailable(Exception):
@@ -243,16 +342,20 @@ class ContainerStore(Protocol):
         """Which of these ids are registered, deleted ones included."""
         ...
 
-    async def adopt(self, container: Container) -> None:
+    async def adopt(self, container: Container, deed: Deed | None = None) -> None:
         """Register a container under an owner or nobody, also where it was registered under another. Its shares go."""
         ...
 
-    async def share(self, container_id: str, identity: str, access: Access | None) -> bool:
+    async def share(self, container_id: str, identity: str, access: Access | None, deed: Deed | None = None) -> bool:
         """Share a container, or with None stop sharing it; False where it is not registered, or was not shared."""
         ...
 
-    async def end(self, container_id: str, ending: Ending, at: datetime) -> None:
-        """Write down that a container is no more. DELETED is final, GONE is taken back by the next sighting."""
+    async def end(self, container_id: str, ending: Ending, at: datetime, request_id: str | None = None) -> int:
+        """Write down that a container is no more. DELETED is final, GONE is taken back by the next sighting.
+
+        What is held for a container that is DELETED is settled with it: returns what that spent, in nano-USD. One that
+        is GONE is paid for until it would have expired.
+        """
         ...
 
     async def observe(self, seen: Observations) -> None:
@@ -283,9 +386,12 @@ class CreationStore(Protocol):
     """Where intents to make containers are written down. Every method may raise StoreUnavailable."""
 
     async def begin(
-        self, creation: Creation, *, same_key_since: datetime, lost_since: datetime | None = None
-    ) -> Creation | None:
-        """Commit an intent. Returns None, or the earlier creation that stands in its place; then nothing is written.
+        self, creation: Creation, order: Order, *, same_key_since: datetime, lost_since: datetime | None = None
+    ) -> Creation | tuple[Crossing, ...]:
+        """Commit an intent and the money held for it. Returns the limits that it crossed, mostly none,
+        or the earlier creation that stands in its place; then nothing is written.
+
+        Raises NoRoom where an account has none; then nothing is written either.
 
         That is the one of the same owner with the same idempotency key that began at `same_key_since` or later (an
         older one is forgotten); else, where `lost_since` is given, the oldest of the same key id and fingerprint that
@@ -301,15 +407,19 @@ class CreationStore(Protocol):
         """Commit that it is sent to another deployment now."""
         ...
 
-    async def complete(self, creation_id: str, container: Container, answer: Answer) -> None:
+    async def complete(self, creation_id: str, container: Container, answer: Answer) -> int:
         """Register the container that was made, and the answer, as one step. May be done twice.
 
+        The least that it costs is settled with it: returns that, in nano-USD. From now on its own lifetime counts.
         Raises ContainerTaken where another owner's living container has its id; then nothing is written.
         """
         ...
 
     async def fail(self, creation_id: str, answer: Answer | None) -> None:
-        """Write down that nothing was made, with what was answered; without an answer it is forgotten altogether."""
+        """Write down that nothing was made, with what was answered; without an answer it is forgotten altogether.
+
+        What was held for it is released with it.
+        """
         ...
 
     async def give_up(self, creation_id: str, at: datetime, answer: Answer | None = None) -> None:

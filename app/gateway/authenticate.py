@@ -16,7 +16,7 @@ from math import inf
 from typing import Final
 
 from app.domain.errors import ErrorCode, GatewayError
-from app.domain.identity import MASTER, Principal, VirtualKey
+from app.domain.identity import MASTER, Holder, Principal
 from app.domain.keys import KEY_ID_LENGTH, PREFIX, hash_secret, parse
 from app.domain.ports import KeyStore, StoreUnavailable
 
@@ -27,7 +27,7 @@ _SECRET: Final = slice(_DASH.stop, None)
 
 
 class _Known:
-    """What the phase needs of a key, as the store last told it.
+    """What the phase needs of a key, its user and its team, as the store last told it.
 
     Times are unix seconds. `usable_until` ends the fast path: the past for a blocked key, else the key's own end or
     the moment when this is too old to rely on.
@@ -46,17 +46,18 @@ class _Known:
         "usable_until",
     )
 
-    def __init__(self, key: VirtualKey, loaded_at: float, max_age: float, max_stale: float) -> None:
-        self.principal = Principal.of(key)
+    def __init__(self, holder: Holder, loaded_at: float, max_age: float, max_stale: float) -> None:
+        key = holder.key
+        self.principal = Principal.of(holder)
         self.secret_hash = key.secret_hash
         self.previous_secret_hash = key.previous_secret_hash
         self.previous_expires_at = key.previous_expires_at.timestamp() if key.previous_expires_at else -inf
-        self.blocked = key.blocked
+        self.blocked = _what_is_blocked(holder)
         self.expires_at = key.expires_at.timestamp() if key.expires_at else inf
         self.loaded_at = loaded_at
         self.refresh_at = loaded_at + max_age
         self.stale_at = loaded_at + max_stale
-        self.usable_until = -inf if key.blocked else min(self.expires_at, self.stale_at)
+        self.usable_until = -inf if self.blocked else min(self.expires_at, self.stale_at)
 
     def admit(self, secret_hash: bytes, now: float) -> Principal:
         """The principal, if this secret opens the key at this time; only who has the secret learns why not.
@@ -68,8 +69,8 @@ class _Known:
                 raise _unknown_key()
             if now >= self.previous_expires_at:
                 raise GatewayError(ErrorCode.EXPIRED_API_KEY, "This API key has been replaced by a newer one.")
-        if self.blocked:
-            raise GatewayError(ErrorCode.BLOCKED_API_KEY, "This API key is blocked.")
+        if self.blocked is not None:
+            raise GatewayError(ErrorCode.BLOCKED_API_KEY, f"{self.blocked} is blocked.")
         if now >= self.expires_at:
             raise GatewayError(ErrorCode.EXPIRED_API_KEY, "This API key has expired.")
         return self.principal
@@ -151,12 +152,25 @@ class Authenticator:
         self._unknown.pop(name, None)
         self._loads.pop(name, None)
 
+    def forget_user(self, user_id: str) -> None:
+        """Read all the keys of this user anew before they are used again."""
+        self._forget_where(lambda principal: principal.user_id == user_id)
+
+    def forget_team(self, team_id: str) -> None:
+        """Read all the keys of this team anew before they are used again."""
+        self._forget_where(lambda principal: principal.team_id == team_id)
+
     async def aclose(self) -> None:
         """Stop reading; whoever still waits is cancelled."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _forget_where(self, is_meant: Callable[[Principal], bool]) -> None:
+        for name in [name for name, known in self._known.items() if is_meant(known.principal)]:
+            del self._known[name]
+        self._loads.clear()  # whose keys those are nobody knows yet: they are read once more
 
     async def _find(self, key_id: bytes) -> _Known | None:
         """The key as remembered, else as the store has it; None for nobody's. Raises GatewayError STORE_UNAVAILABLE.
@@ -197,26 +211,35 @@ class Authenticator:
         this = asyncio.current_task()
         began_at = self._clock()
         try:
-            key = await self._store.get(key_id.decode())
+            holder = await self._store.holder(key_id.decode())
         except StoreUnavailable as outage:
             return outage
         else:
             if self._loads.get(key_id) is this:
-                self._remember(key_id, key, began_at)
+                self._remember(key_id, holder, began_at)
             return None
         finally:
             if self._loads.get(key_id) is this:
                 del self._loads[key_id]
 
-    def _remember(self, key_id: bytes, key: VirtualKey | None, began_at: float) -> None:
-        if key is None:
+    def _remember(self, key_id: bytes, holder: Holder | None, began_at: float) -> None:
+        if holder is None:
             self._known.pop(key_id, None)
             self._unknown[key_id] = self._clock()
         else:
-            self._known[key_id] = _Known(key, began_at, self._max_age, self._max_stale)
+            self._known[key_id] = _Known(holder, began_at, self._max_age, self._max_stale)
         for remembered in (self._known, self._unknown):
             if len(remembered) > self._capacity:
                 remembered.popitem(last=False)
+
+
+def _what_is_blocked(holder: Holder) -> str | None:
+    """What an operator blocked, as its client is told; None where nothing is."""
+    if not holder.is_blocked:
+        return None
+    if holder.key.blocked:
+        return "This API key"
+    return "This API key's team" if holder.team is not None and holder.team.blocked else "This API key's user"
 
 
 def _unknown_key() -> GatewayError:

@@ -1,4 +1,4 @@
-"""Phase 1: may this principal do this operation, on this container?
+"""Phase 2: may this principal do this operation, on this container?
 
 Somebody else's container is answered exactly as one that does not exist, and takes as long.
 """

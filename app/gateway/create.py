@@ -27,6 +27,8 @@ from app.domain.errors import ClientGone, ErrorCode, GatewayError, UpstreamFault
 from app.domain.exchange import Exchange, Outcome
 from app.domain.identity import Principal
 from app.domain.ports import ContainerStore, ContainerTaken, CreationStore, StoreUnavailable
+from app.domain.spending import NoRoom, Order
+from app.gateway.costs import Costs
 from app.gateway.forward import Elsewhere, Forwarder
 from app.gateway.idempotency import (
     MAX_KEPT_BYTES,
@@ -71,6 +73,7 @@ class Creates:
         containers: ContainerStore,
         creations: CreationStore,
         ownerships: Ownerships,
+        costs: Costs,
         tasks: Tasks,
         lease_seconds: float = LEASE_SECONDS,
     ) -> None:
@@ -79,6 +82,7 @@ class Creates:
         self._containers = containers
         self._creations = creations
         self._ownerships = ownerships
+        self._costs = costs
         self._lease = timedelta(seconds=lease_seconds)
         self._making: dict[str, Making] = {}
         self._losses = Losses(creations, tasks)
@@ -95,7 +99,8 @@ class Creates:
         while True:
             deployment = named or self._placer.choose(provider)
             making = Making(self._intent(exchange, principal, deployment, asked, key))
-            earlier = await self._begin(exchange, making, is_again=is_again)
+            order = self._costs.order(exchange, principal, deployment, making.creation.started_at)
+            earlier = await self._begin(exchange, making, order, is_again=is_again)
             if earlier is None:
                 elsewhere = None if named else partial(self._elsewhere, making.creation, provider)
                 return await self._make(exchange, principal, making, deployment, elsewhere)
@@ -129,8 +134,11 @@ class Creates:
             idempotency_key=key,
         )
 
-    async def _begin(self, exchange: Exchange, making: Making, *, is_again: bool) -> Creation | None:
-        """Commit the intent, or find the earlier create. Raises GatewayError STORE_UNAVAILABLE."""
+    async def _begin(self, exchange: Exchange, making: Making, order: Order, *, is_again: bool) -> Creation | None:
+        """Commit the intent and what it may cost, or find the earlier create.
+
+        Raises GatewayError BUDGET_EXCEEDED, STORE_UNAVAILABLE.
+        """
         creation = making.creation
         if creation.idempotency_key is None:
             exchange.on_lost = partial(self._losses.lost, making)
@@ -138,15 +146,21 @@ class Creates:
             await self._losses.written_down(creation)
         now = _now()
         try:
-            earlier = await self._creations.begin(
-                creation, same_key_since=now - SAME_KEY, lost_since=now - LOST if is_again else None
+            begun = await self._creations.begin(
+                creation, order, same_key_since=now - SAME_KEY, lost_since=now - LOST if is_again else None
             )
+        except NoRoom as short:
+            exchange.on_lost = None
+            raise self._costs.refused(short, now) from None
         except StoreUnavailable as outage:
             exchange.on_lost = None
             raise _no_registry("nothing was made") from outage
-        if earlier is None:
-            self._losses.begun(making)
-        return earlier
+        if isinstance(begun, Creation):
+            return begun
+        self._losses.begun(making)
+        if begun:
+            await self._costs.crossed(exchange, begun)
+        return None
 
     async def _make(
         self,
@@ -211,7 +225,9 @@ class Creates:
         container = Container.of(sighting, owner=principal.owner, deployment=home, key_id=principal.key_id)
         exchange.container_id = container.container_id
         try:
-            await insist(lambda: self._creations.complete(creation.creation_id, container, answer), RECORD_SECONDS)
+            exchange.cost_nanousd = await insist(
+                lambda: self._creations.complete(creation.creation_id, container, answer), RECORD_SECONDS
+            )
         except ContainerTaken:
             log.error(
                 "container_taken",

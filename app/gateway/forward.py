@@ -1,4 +1,4 @@
-"""Phase 4: send it, try again where that is safe, and say in the gateway's own words what went wrong in the end."""
+"""Phase 5: send it, try again where that is safe, and say in the gateway's own words what went wrong in the end."""
 
 from __future__ import annotations
 

@@ -6,13 +6,15 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Final
+from typing import Final, TypeVar
 
 import structlog
 
 from app.domain.containers import Creation
 from app.domain.ports import CreationStore, StoreUnavailable
 from app.tasks import Tasks
+
+T = TypeVar("T")
 
 _MARK_SECONDS: Final = 30.0
 
@@ -79,7 +81,7 @@ def _request(creation: Creation) -> bytes:
     return creation.key_id.encode() + creation.fingerprint
 
 
-async def insist(act: Callable[[], Awaitable[None]], seconds: float) -> None:
+async def insist(act: Callable[[], Awaitable[T]], seconds: float) -> T:
     """Do it, and again while the database does not answer. Raises StoreUnavailable when the time is over."""
     wait = 0.1
     try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from app.domain.exchange import Exchange
 from app.domain.identity import Principal
+from app.gateway.admit import Admission
 from app.gateway.authorize import Gate, authorize
 from app.gateway.create import Creates
 from app.gateway.forward import Forwarder
@@ -27,6 +28,7 @@ class Gateway:
     def __init__(
         self,
         hooks: HookRunner,
+        admission: Admission,
         gate: Gate,
         resolver: Resolver,
         *,
@@ -37,6 +39,7 @@ class Gateway:
         recorder: Recorder,
     ) -> None:
         self._hooks = hooks
+        self._admission = admission
         self._gate = gate
         self._resolver = resolver
         self._creates = creates
@@ -53,6 +56,7 @@ class Gateway:
         if self._hooks.request:
             await self._hooks.request(exchange)
 
+        await self._admission.admit(exchange, principal, operation)
         authorize(principal, operation)
         if exchange.container_id is not None:
             exchange.ownership = await self._gate.container(principal, operation, exchange.container_id)
@@ -61,6 +65,7 @@ class Gateway:
             await self._gate.references(principal, exchange)
 
         if operation is CONTAINERS_CREATE:
+            self._admission.check_tier(exchange, principal)
             reply = await self._creates.create(exchange, principal, provider)
         elif operation is CONTAINERS_LIST:
             reply = await self._lists.page(exchange, principal, provider)

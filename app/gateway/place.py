@@ -1,4 +1,4 @@
-"""Phase 3: which deployment. Where the container lives, or where a new one should."""
+"""Phase 4: which deployment. Where the container lives, or where a new one should."""
 
 from __future__ import annotations
 

@@ -1,24 +1,28 @@
-"""Phase 5: what an answer tells the registry."""
+"""Phase 7: what an answer tells the registry."""
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 
 from app.domain.containers import Ending
 from app.domain.exchange import Exchange
 from app.domain.ports import ContainerStore, StoreUnavailable
+from app.registry.coverage import Coverage
 from app.registry.notes import Notes
 from app.registry.ownership import Ownerships
-from quaymaster.operations import CONTAINERS_DELETE, Operation
+from quaymaster.operations import CONTAINERS_DELETE, CONTAINERS_RETRIEVE, Operation
 
 
 class Recorder:
-    """Notes what passes by. A deletion is committed before its answer goes down; all else is written down soon."""
+    """Notes what passes by. What costs something is committed before its answer goes down: a deletion, and a use after
+    which a container lives longer than is held for. All else is written down soon."""
 
-    def __init__(self, store: ContainerStore, ownerships: Ownerships, notes: Notes) -> None:
+    def __init__(self, store: ContainerStore, ownerships: Ownerships, notes: Notes, coverage: Coverage) -> None:
         self._store = store
         self._ownerships = ownerships
         self._notes = notes
+        self._coverage = coverage
 
     async def record(self, exchange: Exchange, operation: Operation, status: int) -> None:
         """Take in an upstream's answer about a registered container. Never raises."""
@@ -26,15 +30,26 @@ class Recorder:
         if ownership is None:
             return
         if operation is CONTAINERS_DELETE and status < 300:
-            await self._deleted(ownership.container_id)
-        else:
-            self._notes.answered(exchange, operation, status)
+            await self._deleted(exchange, ownership.container_id)
+            return
+        self._notes.answered(exchange, operation, status)
+        if status < 300:
+            now = time.time()
+            if not self._coverage.is_free(ownership.container_id, now) and _is_alive(exchange, operation):
+                await self._coverage.used(ownership.container_id, now)
 
-    async def _deleted(self, container_id: str) -> None:
+    async def _deleted(self, exchange: Exchange, container_id: str) -> None:
         now = datetime.now(UTC)
         try:
-            await self._store.end(container_id, Ending.DELETED, now)
+            exchange.cost_nanousd = await self._store.end(container_id, Ending.DELETED, now, exchange.request_id)
         except StoreUnavailable:  # it is deleted, whatever the database says: write it down later
             self._notes.ended(container_id, Ending.DELETED, now)
         finally:  # not before: others could read it as it was, and remember that
             self._ownerships.deleted(container_id)
+            self._coverage.forget(container_id)
+
+
+def _is_alive(exchange: Exchange, operation: Operation) -> bool:
+    """Whether a good answer tells of a container that lives: one that has expired may still be retrieved."""
+    said = exchange.response_object
+    return operation is not CONTAINERS_RETRIEVE or said is None or said.get("status") != "expired"

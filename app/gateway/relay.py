@@ -1,4 +1,4 @@
-"""Phase 5: upstream bytes to downstream bytes.
+"""Phase 6: upstream bytes to downstream bytes.
 
 File contents stream through. JSON answers are read whole (they are small; a larger one streams too) to add the two
 members that users' code reads and upstreams leave out: `filename` on container files, `expires_at` on containers.
@@ -88,6 +88,8 @@ class Reply:
             piece = await self._upstream.read() if self._upstream is not None else b""
         if self._exchange.response_digest is not None:
             self._exchange.response_digest.update(piece)
+            if self._exchange.on_content is not None:
+                self._exchange.on_content(len(piece))
         return piece
 
     async def aclose(self) -> None:

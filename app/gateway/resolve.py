@@ -1,4 +1,4 @@
-"""Phase 2: which provider, and what goes upstream once everything that was meant for the gateway is taken out.
+"""Phase 3: which provider, and what goes upstream once everything that was meant for the gateway is taken out.
 
 `custom_llm_provider` is looked for in the header `custom-llm-provider`, then the query, then the body: a JSON field, or
 a form field of a multipart upload wherever it stands among the parts. It is taken out of all three.
@@ -7,7 +7,7 @@ a form field of a multipart upload wherever it stands among the parts. It is tak
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 from urllib.parse import unquote_plus
@@ -17,9 +17,10 @@ import orjson
 from app.domain.deployments import Deployment
 from app.domain.errors import ErrorCode, GatewayError
 from app.domain.exchange import Exchange
+from app.domain.identity import Principal
 from app.gateway import jsontext
 from app.gateway.multipart import boundary_of
-from app.gateway.upload import Upload
+from app.gateway.upload import SizeLimit, Upload
 from quaymaster.operations import Operation, Payload
 
 FIELD: Final = "custom_llm_provider"
@@ -36,7 +37,8 @@ class Resolver:
     """Resolves exchanges against the configured providers.
 
     `providers` maps the names clients may use to where they lead, `default` is the name for requests without one.
-    `check_field` refuses form fields of uploads, by name and content, for the exchange's principal.
+    `check_field` refuses form fields of uploads, by name and content, for the exchange's principal; `file_limits` gives
+    how large a principal's files may be.
     `max_json_bytes` and `max_upload_bytes` bound bodies; `spool_dir` is where an upload waits on disk while only what
     follows the file in it can say where it goes.
     """
@@ -47,6 +49,7 @@ class Resolver:
         default: str,
         *,
         check_field: Callable[[Exchange, str, str], Awaitable[None]],
+        file_limits: Callable[[Principal], Iterable[SizeLimit]],
         max_json_bytes: int,
         max_upload_bytes: int,
         spool_dir: str,
@@ -55,6 +58,7 @@ class Resolver:
         self._one_way = len({deployment.name for behind in providers.values() for deployment in behind}) == 1
         self._default = default
         self._check_field = check_field
+        self._file_limits = file_limits
         self._max_json_bytes = max_json_bytes
         self._max_upload_bytes = max_upload_bytes
         self._spool_dir = spool_dir
@@ -131,6 +135,7 @@ class Resolver:
             check=self.checked,
             check_field=partial(self._check_field, exchange),
             max_file_bytes=self._max_upload_bytes,
+            size_limits=self._file_limits(exchange.principal) if exchange.principal is not None else (),
             spool_dir=self._spool_dir,
         )
         exchange.request_digest = upload.digest

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 
@@ -16,16 +16,30 @@ from app.telemetry.metrics import Metrics
 _OWN_CODES: Final = frozenset(code.value for code in ErrorCode)
 
 
+class Backlog(Protocol):
+    """What is still to be written down of requests that are over."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether new requests are to wait for `room`."""
+        ...
+
+    async def room(self) -> None:
+        """Wait until there is room. Raises GatewayError where that takes too long."""
+        ...
+
+
 class Settler:
     """Settles every exchange once: its end, its metrics, the `settled` hooks.
 
     Nothing here awaits, so a request's cancellation cannot come in between.
     """
 
-    def __init__(self, metrics: Metrics, hooks: HookRunner, tasks: Tasks) -> None:
+    def __init__(self, metrics: Metrics, hooks: HookRunner, tasks: Tasks, backlog: Backlog | None = None) -> None:
         self._metrics = metrics
         self._hooks = hooks
         self._tasks = tasks
+        self._backlog = backlog
         self._open: set[Exchange] = set()
         self._log = structlog.get_logger()
 
@@ -33,6 +47,16 @@ class Settler:
         """An exchange has begun: it is in flight until it is settled."""
         self._open.add(exchange)
         self._metrics.requests_in_flight = len(self._open)
+
+    async def let_in(self) -> None:
+        """Wait while what is over is not written down. Raises GatewayError where that takes too long."""
+        if self._backlog is not None:
+            await self._backlog.room()
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether new requests are to wait for `let_in`."""
+        return self._backlog is not None and self._backlog.is_full
 
     def settle(self, exchange: Exchange) -> None:
         """Write down what happened. Never raises; the second time nothing happens.
@@ -46,7 +70,7 @@ class Settler:
             exchange.outcome = Outcome.CANCELLED if exchange.status is None else Outcome.ANSWERED
         self._open.discard(exchange)
         self._metrics.requests_in_flight = len(self._open)
-        for step in (self._count, self._tell):
+        for step in (_give_back, self._count, self._tell):
             try:
                 step(exchange)
             except Exception:
@@ -79,6 +103,11 @@ class Settler:
         unfinished = self._hooks.settled(exchange)
         if unfinished is not None:
             self._tasks.spawn(unfinished, f"settled hooks of {exchange.request_id}")
+
+
+def _give_back(exchange: Exchange) -> None:
+    if exchange.on_settled is not None:
+        exchange.on_settled()
 
 
 def _result(attempt: Attempt) -> str:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from app.domain.errors import ErrorCode, GatewayError
 from app.domain.exchange import IncomingBody
@@ -24,6 +24,13 @@ SPOOL_BYTES: Final = 1024 * 1024
 PIECE_BYTES: Final = 256 * 1024
 FRAMING_BYTES: Final = 64 * 1024
 """How much a multipart body may be larger than the file in it."""
+
+
+class SizeLimit(NamedTuple):
+    """How large a file may be. `exceeded` is called once for a larger one, and raises GatewayError to refuse it."""
+
+    max_bytes: int
+    exceeded: Callable[[], None]
 
 
 class Upload:
@@ -44,6 +51,7 @@ class Upload:
         check: Callable[[str], object],
         check_field: Callable[[str, str], Awaitable[None]],
         max_file_bytes: int,
+        size_limits: Iterable[SizeLimit] = (),
         spool_dir: str,
     ) -> None:
         self.digest = Digest()
@@ -55,6 +63,7 @@ class Upload:
         self._check = check
         self._check_field = check_field
         self._max_file_bytes = max_file_bytes
+        self._size_limits = list(size_limits)
         self._held = tempfile.SpooledTemporaryFile(SPOOL_BYTES, dir=spool_dir)  # noqa: SIM115 - closed in aclose
         self._held_bytes = 0
         self._handed_out = 0
@@ -65,6 +74,7 @@ class Upload:
         """Read as far as is needed to know where this goes. Raises GatewayError and ClientGone."""
         self._body.allow(self._max_file_bytes + FRAMING_BYTES)
         declared = self._body.declared_bytes
+        self._check_size((declared or 0) - FRAMING_BYTES)
         small = declared is not None and declared <= SMALL_BYTES
         while not self._ended and (small or (wait_for_field and self.value is None and self._filter is not None)):
             await self._hold(await self._next())
@@ -147,8 +157,14 @@ class Upload:
 
     def _on_file(self, piece: bytes) -> None:
         self.digest.update(piece)
+        self._check_size(self.digest.size)
         if self.digest.size > self._max_file_bytes:
             raise GatewayError(
                 ErrorCode.REQUEST_TOO_LARGE,
                 f"The file is larger than this gateway takes ({self._max_file_bytes} bytes).",
             )
+
+    def _check_size(self, size: int) -> None:
+        for limit in [limit for limit in self._size_limits if size > limit.max_bytes]:
+            self._size_limits.remove(limit)
+            limit.exceeded()

@@ -12,6 +12,7 @@ from typing import Any, Final
 import structlog
 
 from app.domain.exchange import Attempt, Exchange
+from app.domain.spending import Crossing
 from app.hooks.spec import Hooks
 from app.telemetry.metrics import Metrics
 
@@ -52,9 +53,9 @@ def load_plugin(use: str, options: Mapping[str, Any] | None = None) -> Hooks:
 class HookRunner:
     """The plugins, ready to be called.
 
-    `request`, `attempt`, `attempt_failed` and `response` are None where no plugin overrides them, so that a hook nobody
-    uses costs one look: `if hooks.request: await hooks.request(exchange)`. Nothing here raises, except CancelledError
-    where the caller itself is cancelled.
+    Those that are attributes are None where no plugin overrides them, so that a hook nobody uses costs one look:
+    `if hooks.request: await hooks.request(exchange)`. Nothing here raises, except CancelledError where the caller
+    itself is cancelled.
     """
 
     def __init__(
@@ -73,6 +74,12 @@ class HookRunner:
         self.attempt: Callable[[Exchange, Attempt], Awaitable[None]] | None = self._caller("attempt")
         self.attempt_failed: Callable[[Exchange, Attempt], Awaitable[None]] | None = self._caller("attempt_failed")
         self.response: Callable[[Exchange], Awaitable[None]] | None = self._caller("response")
+        self.soft_budget_crossed: Callable[[Exchange, Crossing], Awaitable[None]] | None = self._caller(
+            "soft_budget_crossed"
+        )
+        self.shadow_limit_crossed: Callable[[Exchange, Crossing], Awaitable[None]] | None = self._caller(
+            "shadow_limit_crossed"
+        )
 
     async def startup(self) -> None:
         """Call every `startup`."""

@@ -1,11 +1,14 @@
 """What a plugin may observe. docs/hooks.md shows one at work.
 
-startup → ( request → ( attempt → attempt_failed? )* → response? → settled )* → shutdown
+startup → ( request → crossed* → ( attempt → attempt_failed? )* → response? → settled )* → shutdown
+
+`crossed` stands for `soft_budget_crossed` and `shadow_limit_crossed`, of creates.
 """
 
 from __future__ import annotations
 
 from app.domain.exchange import Attempt, Exchange
+from app.domain.spending import Crossing
 
 
 class Hooks:
@@ -28,6 +31,19 @@ class Hooks:
 
         Filled in: everything of the edge, `principal`, `operation`, `container_id`, `file_id`. The client waits.
         Not called where the credential or the path is wrong: those are only `settled`.
+        """
+
+    def soft_budget_crossed(self, exchange: Exchange, crossing: Crossing) -> object:
+        """With this create an account has spent and reserved more than its `soft_budget`: called once in each window,
+        or again where it went below meanwhile.
+
+        `crossing` says whose account, and where it stands now. The client waits; the upstream has not been asked yet.
+        """
+
+    def shadow_limit_crossed(self, exchange: Exchange, crossing: Crossing) -> object:
+        """This create would have been refused, if the account's limits were not a shadow's.
+
+        `crossing` says whose account, what it has no room for, and where it stands now. The client waits.
         """
 
     def attempt(self, exchange: Exchange, attempt: Attempt) -> object:

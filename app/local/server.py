@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-import uvicorn
+import uvicorn.config
+import uvicorn.server
 
 from app.local.application import MAX_FILE_BYTES, LocalApp
 from app.local.http import ASGIApp
@@ -34,7 +35,8 @@ def create_local_app(
 class LocalServer:
     """The embedded provider on a TCP port (0: any free one), in the event loop that starts it.
 
-    Starts once and stops once. It leaves the process's signal handlers alone.
+    `bound` is a socket to serve on in the place of `host` and `port`; whoever made it closes it. Starts once and stops
+    once. It leaves the process's signal handlers alone.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class LocalServer:
         *,
         host: str = "127.0.0.1",
         port: int = 0,
+        bound: socket.socket | None = None,
         api_key: str | None = None,
         clock: Callable[[], float] = time.time,
         max_file_bytes: int = MAX_FILE_BYTES,
@@ -50,6 +53,7 @@ class LocalServer:
     ) -> None:
         self._data_dir = data_dir
         self._address = (host, port)
+        self._bound = bound
         self._api_key = api_key
         self._clock = clock
         self._max_file_bytes = max_file_bytes
@@ -63,7 +67,7 @@ class LocalServer:
 
         Raises as LocalApp, or OSError where the port cannot be had; nothing stays open then.
         """
-        bound = _bind(*self._address)
+        bound = self._bound or _bind(*self._address)
         try:
             self._app = await asyncio.to_thread(
                 LocalApp,
@@ -95,8 +99,8 @@ class LocalServer:
             await self._app.aclose()
         self._app = self._server = self._serving = None
 
-    def _config(self, app: ASGIApp) -> uvicorn.Config:
-        return uvicorn.Config(
+    def _config(self, app: ASGIApp) -> uvicorn.config.Config:
+        return uvicorn.config.Config(
             app,
             http="httptools",
             ws="none",
@@ -111,10 +115,10 @@ class LocalServer:
         )
 
 
-class _Server(uvicorn.Server):
+class _Server(uvicorn.server.Server):
     """A uvicorn server that is a guest in someone else's process."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.config.Config) -> None:
         super().__init__(config)
         self.settled = asyncio.Event()
         """Set when it listens, or has failed to."""

@@ -18,7 +18,15 @@ from app.domain.containers import Container, Ending
 from app.domain.deployments import Deployment
 from app.domain.errors import FaultKind, UpstreamFault
 from app.domain.identity import MASTER_KEY_ID
-from app.domain.ports import ContainerStore, CreationStore, KeyStore, Observations, StoreUnavailable
+from app.domain.ports import (
+    AuditLog,
+    ContainerStore,
+    CreationStore,
+    Deed,
+    KeyStore,
+    Observations,
+    StoreUnavailable,
+)
 from app.registry.condemned import Condemned, Criteria, condemn, why_revoked
 from app.registry.listing import listed
 from app.registry.notes import Notes
@@ -34,6 +42,7 @@ MAX_FAILURES: Final = 5
 """After so many, a deployment is left in peace until the next time."""
 LOOK_SECONDS: Final = 30.0
 """How often a process looks whether the schedule has come round, at most."""
+SCHEDULED: Final = Deed("gateway", "container.reap")
 _PAGE: Final = 200
 _CLOCKS_DIFFER: Final = timedelta(minutes=2)
 """How far an upstream's clock may be behind."""
@@ -82,6 +91,7 @@ class _Round:
     wanted: Criteria
     now: datetime
     limit: int
+    deed: Deed
     revoked: dict[str, str] = field(default_factory=dict)
     """What became of keys, by their id."""
     asked: set[str] = field(default_factory=lambda: {MASTER_KEY_ID})
@@ -101,6 +111,7 @@ class Reaper:
         deployments: Mapping[str, Deployment],
         ownerships: Ownerships,
         notes: Notes,
+        audit: AuditLog,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
@@ -109,11 +120,16 @@ class Reaper:
         self._deployments = deployments
         self._ownerships = ownerships
         self._notes = notes
+        self._audit = audit
         self._clock = clock
         self._log = structlog.get_logger()
 
-    async def reap(self, wanted: Criteria, *, dry_run: bool = True, limit: int = LIMIT) -> Harvest:
+    async def reap(
+        self, wanted: Criteria, *, dry_run: bool = True, limit: int = LIMIT, deed: Deed = SCHEDULED
+    ) -> Harvest:
         """Delete at most `limit` running containers that fit, or only say which those are.
+
+        Each that is to be deleted is written down in the audit log before its upstream is asked.
 
         What was said of idleness is asked of the upstreams' own lists first: others may use a container there. Raises
         StoreUnavailable before anything was deleted; later troubles are in the harvest. Raises ValueError for criteria
@@ -121,7 +137,7 @@ class Reaper:
         """
         if not wanted.says_something or wanted.contradicts_itself:
             raise ValueError("these criteria would delete everything, or nothing")
-        round_ = _Round(wanted, datetime.fromtimestamp(self._clock(), UTC), limit)
+        round_ = _Round(wanted, datetime.fromtimestamp(self._clock(), UTC), limit, deed)
         condemned = await (self._unknown(round_) if wanted.unknown else self._registered(round_))
         chosen = condemned[:limit]
         if dry_run:
@@ -270,12 +286,18 @@ class Reaper:
         try:
             if not await self._is_as_it_was(condemned, round_):
                 return Reaped(condemned=condemned, outcome=Outcome.KEPT)
+            await self._audit_deletion(condemned, round_.deed)
             ending = await self._delete_upstream(condemned.container, round_.failures)
         except StoreUnavailable:
             return _failed(condemned, "not tried: the registry did not answer")
         except UpstreamFault as fault:
             return _failed(condemned, fault.detail)
         return await self._over(condemned, ending)
+
+    async def _audit_deletion(self, condemned: Condemned, deed: Deed) -> None:
+        container = condemned.container
+        before = {"owner": container.owner, "deployment": container.deployment, "name": container.name}
+        await self._audit.append(deed, f"container:{container.container_id}", before, {"reason": condemned.reason})
 
     async def _delete_upstream(self, container: Container, failures: Counter[str]) -> Ending:
         """Raises UpstreamFault where it may still be there."""

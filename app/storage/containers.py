@@ -25,8 +25,9 @@ from sqlalchemy import (
 )
 
 from app.domain.containers import Access, Container, CreationState, Ending, Ownership
-from app.domain.ports import ContainerFilter, ContainerQuery, ContainerRecord, Observations
+from app.domain.ports import ContainerFilter, ContainerQuery, ContainerRecord, Deed, Observations
 from app.storage import container_lists
+from app.storage.audit import add_deed
 from app.storage.container_rows import (
     NOT_ENDED,
     OWNERSHIP,
@@ -36,6 +37,7 @@ from app.storage.container_rows import (
 )
 from app.storage.dialects import NOW, SecondsAgo, insert_new
 from app.storage.engine import Database
+from app.storage.holds import settle_deleted
 from app.storage.observations import write_down
 from app.storage.tables import container_files, container_shares, containers, creations, turns
 
@@ -71,7 +73,11 @@ _REGISTERED: Final = select(_c.container_id).where(_c.container_id.in_(bindparam
 _TOUCH: Final = (
     update(containers).where(_c.container_id == bindparam("id")).values(access_changed_at=NOW).returning(_c.number)
 )
-_UNSHARE: Final = delete(container_shares).where(_shares.number == bindparam("of"), _shares.identity == bindparam("by"))
+_UNSHARE: Final = (
+    delete(container_shares)
+    .where(_shares.number == bindparam("of"), _shares.identity == bindparam("by"))
+    .returning(_shares.access)
+)
 _SHARE: Final = container_shares.insert()
 
 _END: Final = update(containers).where(_c.container_id == bindparam("id")).values(ended_at=bindparam("at"))
@@ -187,7 +193,7 @@ class SqlContainerStore:
 
         return await self._database.read(work) if container_ids else set()
 
-    async def adopt(self, container: Container) -> None:
+    async def adopt(self, container: Container, deed: Deed | None = None) -> None:
         """Register a container under an owner or nobody, without shares. Raises StoreUnavailable."""
 
         def work(connection: Connection) -> None:
@@ -196,27 +202,44 @@ class SqlContainerStore:
                 connection.execute(_TOUCH, {"id": container.container_id})
             else:
                 give_away(connection, found.number, container, emptied=False)
+            if deed is not None:
+                before = None if found is None else {"owner": found.owner}
+                add_deed(connection, deed, f"container:{container.container_id}", before, {"owner": container.owner})
 
         await self._database.write(work)
 
-    async def share(self, container_id: str, identity: str, access: Access | None) -> bool:
+    async def share(self, container_id: str, identity: str, access: Access | None, deed: Deed | None = None) -> bool:
         """Share a container or stop sharing it; False where there was nothing to do it to. Raises StoreUnavailable."""
 
         def work(connection: Connection) -> bool:
             number = connection.execute(_TOUCH, {"id": container_id}).scalar()
             if number is None:
                 return False
-            was_shared = connection.execute(_UNSHARE, {"of": number, "by": identity}).rowcount > 0
+            before = connection.execute(_UNSHARE, {"of": number, "by": identity}).scalar()
             if access is not None:
                 connection.execute(_SHARE, {"number": number, "identity": identity, "access": access})
-            return was_shared or access is not None
+            if before is None and access is None:
+                return False
+            if deed is not None:
+                was, is_ = ({} if it is None else {identity: it.value} for it in (before, access))
+                add_deed(connection, deed, f"container:{container_id}", {"shares": was}, {"shares": is_})
+            return True
 
         return await self._database.write(work)
 
-    async def end(self, container_id: str, ending: Ending, at: datetime) -> None:
-        """Write down that a container is no more, unless it was seen since it was gone. Raises StoreUnavailable."""
+    async def end(self, container_id: str, ending: Ending, at: datetime, request_id: str | None = None) -> int:
+        """Write down that a container is no more, unless it was seen since it was gone; what was settled for it.
+
+        Raises StoreUnavailable.
+        """
         ended = {"id": container_id, "at": at}
-        await self._database.write(lambda connection: connection.execute(_ENDS[ending], ended))
+
+        def work(connection: Connection) -> int:
+            if not connection.execute(_ENDS[ending], ended).rowcount or ending is not Ending.DELETED:
+                return 0
+            return settle_deleted(connection, container_id, at, request_id)
+
+        return await self._database.write(work)
 
     async def observe(self, seen: Observations) -> None:
         """Write down what answers told. Raises StoreUnavailable."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from sqlalchemy import Connection, RowMapping, Select, bindparam, delete, select, update
 
 from app.domain.containers import Answer, Container, Creation, CreationState
 from app.domain.ports import ContainerTaken
+from app.domain.spending import Crossing, Order
+from app.storage import holds
 from app.storage.container_rows import add_or_lock, give_away, replace_row
 from app.storage.dialects import insert_new
 from app.storage.engine import Database
@@ -58,24 +60,33 @@ _PENDING_THERE: Final = _PENDING.where(_c.deployment == bindparam("deployment"))
 
 
 class SqlCreationStore:
-    """A `CreationStore` in the table `creations`; what was made goes into `containers`."""
+    """A `CreationStore` in the table `creations`; what was made goes into `containers`, what it costs into the ledger.
 
-    def __init__(self, database: Database) -> None:
+    `clock` says when money moves where nobody else does.
+    """
+
+    def __init__(self, database: Database, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._database = database
+        self._clock = clock
 
     async def begin(
-        self, creation: Creation, *, same_key_since: datetime, lost_since: datetime | None = None
-    ) -> Creation | None:
-        """Commit an intent, or return the earlier creation in its place. Raises StoreUnavailable."""
+        self, creation: Creation, order: Order, *, same_key_since: datetime, lost_since: datetime | None = None
+    ) -> Creation | tuple[Crossing, ...]:
+        """Commit an intent and the money for it, or return the earlier creation in its place.
 
-        def work(connection: Connection) -> Creation | None:
+        Raises NoRoom, StoreUnavailable.
+        """
+
+        def work(connection: Connection) -> Creation | tuple[Crossing, ...]:
             add = insert_new(creations, connection.dialect.name, "owner", "idempotency_key")
             while True:
                 earlier = _same_key(connection, creation, same_key_since)
                 if earlier is None and lost_since is not None:
                     earlier = _claim_lost(connection, creation, lost_since)
-                if earlier is not None or connection.execute(add, _to_row(creation)).rowcount:
+                if earlier is not None:
                     return earlier
+                if connection.execute(add, _to_row(creation)).rowcount:
+                    return holds.open_hold(connection, creation.creation_id, order)
 
         return await self._database.write(work)
 
@@ -88,27 +99,35 @@ class SqlCreationStore:
         change = {"id": creation_id, "deployment": deployment}
         await self._database.write(lambda connection: connection.execute(_CHANGE_PENDING, change))
 
-    async def complete(self, creation_id: str, container: Container, answer: Answer) -> None:
-        """Register the container that was made, and the answer. Raises ContainerTaken, StoreUnavailable."""
+    async def complete(self, creation_id: str, container: Container, answer: Answer) -> int:
+        """Register the container that was made, and the answer; the least that it costs, which is settled.
 
-        def work(connection: Connection) -> None:
+        Raises ContainerTaken, StoreUnavailable.
+        """
+        container_id, now = container.container_id, self._clock()
+
+        def work(connection: Connection) -> int:
             creation = _one(connection, _LOCK, id=creation_id)
-            is_known = creation is not None and creation.container_id == container.container_id
-            _register(connection, container, is_known=is_known)
-            done = {"state": CreationState.DONE, "container_id": container.container_id, **_answer_columns(answer)}
+            is_known = creation is not None and creation.container_id == container_id
+            was_living = _register(connection, container, is_known=is_known)
+            done = {"state": CreationState.DONE, "container_id": container_id, **_answer_columns(answer)}
             connection.execute(_CHANGE, {"id": creation_id, **done})
+            return holds.settle_least(connection, creation_id, container, now, is_living=was_living)
 
-        await self._database.write(work)
+        return await self._database.write(work)
 
     async def fail(self, creation_id: str, answer: Answer | None) -> None:
         """Write down that nothing was made, or forget it; what is done stays done. Raises StoreUnavailable."""
+        now = self._clock()
 
         def work(connection: Connection) -> None:
             if answer is None:
-                connection.execute(_FORGET, {"id": creation_id})
+                ended = connection.execute(_FORGET, {"id": creation_id})
             else:
                 failed = {"state": CreationState.FAILED, **_answer_columns(answer)}
-                connection.execute(_FAIL, {"id": creation_id, **failed})
+                ended = connection.execute(_FAIL, {"id": creation_id, **failed})
+            if ended.rowcount:
+                holds.release(connection, creation_id, now)
 
         await self._database.write(work)
 
@@ -158,17 +177,21 @@ def _claim_lost(connection: Connection, creation: Creation, since: datetime) -> 
     return replace(lost, lost=False)
 
 
-def _register(connection: Connection, container: Container, *, is_known: bool) -> None:
-    """Add a container, or write over the row with its id; `is_known` where this creation has done so before."""
+def _register(connection: Connection, container: Container, *, is_known: bool) -> bool:
+    """Add a container, or write over the row with its id; `is_known` where this creation has done so before.
+
+    Returns whether the one of this id was living already. Raises ContainerTaken.
+    """
     found = add_or_lock(connection, container)
     if found is None:
-        return
+        return False
     if found.ending is None and found.owner is not None:
         if (found.owner, found.deployment) != (container.owner, container.deployment):
             raise ContainerTaken
         replace_row(connection, found.number, container)
     elif not (is_known and found.ending is not None):  # what ended since it was registered does not come back
         give_away(connection, found.number, container, emptied=True)
+    return found.ending is None
 
 
 def _one(connection: Connection, query: Select[Any], **values: Any) -> Creation | None:

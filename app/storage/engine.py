@@ -95,12 +95,24 @@ class Database:
         """What `work` returns, once it is committed; what it raises rolls back. Raises StoreUnavailable."""
         return await self._transact(self._backend.writers, self._writing, work)
 
+    def write_blocking(self, work: Callable[[Connection], T]) -> T:
+        """`write`, for a thread: it blocks until the work is committed. Never for the event loop."""
+        try:
+            return self._submit(self._backend.writers, self._writing, work).result(ANSWER_SECONDS)
+        except TimeoutError:
+            raise _too_late() from None
+        except RuntimeError:  # the threads have ended
+            raise StoreUnavailable("the database is closed") from None
+
     async def close(self) -> None:
         """Let the work that was handed over end, end the threads, and close every connection."""
         self._closes_at = monotonic() + CLOSE_SECONDS
         await asyncio.to_thread(self._close)
 
     async def _transact(self, threads: ThreadPoolExecutor, engine: Engine, work: Callable[[Connection], T]) -> T:
+        return await _answer(self._submit(threads, engine, work), ANSWER_SECONDS)
+
+    def _submit(self, threads: ThreadPoolExecutor, engine: Engine, work: Callable[[Connection], T]) -> Future[T]:
         expires_at = monotonic() + ANSWER_SECONDS
 
         def transaction() -> T:
@@ -109,7 +121,7 @@ class Database:
             with outages(), engine.begin() as connection:
                 return work(connection)
 
-        return await _answer(threads.submit(transaction), ANSWER_SECONDS)
+        return threads.submit(transaction)
 
     def _migrate(self) -> None:
         with outages():

@@ -12,8 +12,10 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Date,
     DateTime,
     Dialect,
+    Double,
     Enum,
     ForeignKey,
     Index,
@@ -28,7 +30,9 @@ from sqlalchemy import (
 )
 
 from app.domain.containers import Access, CreationState, Ending
-from app.domain.identity import ContainerScope
+from app.domain.identity import ContainerScope, Role
+from app.domain.spending import EntryKind
+from app.storage.limits_json import LimitsJson
 
 _UNKEPT: Final = re.compile("[\0\ud800-\udfff]")
 
@@ -64,7 +68,12 @@ class Text(TypeDecorator[str]):
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
         """Replace what cannot be kept."""
-        return None if value is None else _UNKEPT.sub("\ufffd", value)
+        return None if value is None else kept(value)
+
+
+def kept(text: str) -> str:
+    """A text as the databases keep it."""
+    return _UNKEPT.sub("\ufffd", text)
 
 
 def _word(words: type[StrEnum]) -> Enum:
@@ -107,9 +116,42 @@ virtual_keys: Final = Table(
     Column("allowed_deployments", JSON, nullable=False),
     Column("previous_secret_hash", LargeBinary(32)),
     Column("previous_expires_at", UtcDateTime),
+    Column("role", _word(Role), nullable=False),
+    Column("allowed_ips", JSON, nullable=False),
+    Column("limits", LimitsJson, nullable=False),
     Index(None, "created_at", "key_id"),
     Index(None, "user_id"),
     Index(None, "team_id"),
+)
+
+teams: Final = Table(
+    "teams",
+    metadata,
+    Column("team_id", Text(256), primary_key=True),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+    Column("alias", Text(256), unique=True),
+    Column("blocked", Boolean, nullable=False),
+    Column("tags", JSON, nullable=False),
+    Column("metadata", JSON, nullable=False),
+    Column("limits", LimitsJson, nullable=False),
+    Index(None, "created_at", "team_id"),
+)
+"""`limits`, here and elsewhere, holds the fields of `Limits` that are set."""
+
+users: Final = Table(
+    "users",
+    metadata,
+    Column("user_id", Text(256), primary_key=True),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+    Column("alias", Text(256), unique=True),
+    Column("email", Text(256)),
+    Column("blocked", Boolean, nullable=False),
+    Column("tags", JSON, nullable=False),
+    Column("metadata", JSON, nullable=False),
+    Column("limits", LimitsJson, nullable=False),
+    Index(None, "created_at", "user_id"),
 )
 
 _number = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows by itself only where they are INTEGER
@@ -188,6 +230,146 @@ creations: Final = Table(
     Index(None, "key_id", "fingerprint", "started_at"),
     Index(None, "state", "started_at"),
 )
+
+balances: Final = Table(
+    "balances",
+    metadata,
+    Column("account", Text(264), primary_key=True),
+    Column("spent_nanousd", BigInteger, nullable=False),
+    Column("spent_before_nanousd", BigInteger, nullable=False),
+    Column("reserved_nanousd", BigInteger, nullable=False),
+    Column("containers", Integer, nullable=False),
+    Column("memory_gb", BigInteger, nullable=False),
+    Column("reset_at", UtcDateTime),
+)
+"""Where each account stands: the sums of its entries, kept so that one UPDATE can look and take. What was spent in the
+window under way is `spent_nanousd`, all that ever was, less `spent_before_nanousd`, what it was when the window began.
+A window that is over (`reset_at`) counts for nothing, and whoever writes next moves on: `spent_before_nanousd` becomes
+`spent_nanousd`. `containers` and `memory_gb` are those of the holds that are open."""
+
+holds: Final = Table(
+    "holds",
+    metadata,
+    Column("hold_id", String(32), primary_key=True),
+    Column("container_id", Text(256), unique=True),
+    Column("key_id", String(16), nullable=False),
+    Column("user_id", Text(256)),
+    Column("team_id", Text(256)),
+    Column("tags", JSON, nullable=False),
+    Column("provider", Text(64), nullable=False),
+    Column("deployment", Text(64), nullable=False),
+    Column("memory_limit", Text(256), nullable=False),
+    Column("memory_gb", Integer, nullable=False),
+    Column("nanousd_per_unit", BigInteger, nullable=False),
+    Column("unit_minutes", Integer),
+    Column("minimum_minutes", Integer, nullable=False),
+    Column("minutes", Integer, nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("covered_until", UtcDateTime, nullable=False),
+    Column("reserved_nanousd", BigInteger, nullable=False),
+    Column("spent_nanousd", BigInteger, nullable=False),
+    Column("closed_at", UtcDateTime),
+    Column("request_id", Text(64)),
+    _partial("ix_holds_open", "covered_until", where="closed_at IS NULL"),
+)
+"""What is held for each container, under the id of its creation, for as long as `closed_at` is null. Its price is that
+of the moment when it was made."""
+
+entries: Final = Table(
+    "ledger_entries",
+    metadata,
+    Column("number", _number, primary_key=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("kind", _word(EntryKind), nullable=False),
+    Column("hold_id", String(32), nullable=False),
+    Column("container_id", Text(256)),
+    Column("key_id", String(16), nullable=False),
+    Column("user_id", Text(256)),
+    Column("team_id", Text(256)),
+    Column("tags", JSON, nullable=False),
+    Column("provider", Text(64), nullable=False),
+    Column("deployment", Text(64), nullable=False),
+    Column("memory_limit", Text(256), nullable=False),
+    Column("reserved_nanousd", BigInteger, nullable=False),
+    Column("spent_nanousd", BigInteger, nullable=False),
+    Column("request_id", Text(64)),
+    Index(None, "at", "number"),
+    Index(None, "key_id", "number"),
+    Index(None, "user_id", "number"),
+    Index(None, "team_id", "number"),
+    Index(None, "hold_id"),
+    Index(None, "container_id"),
+)
+"""The ledger: rows are only ever added."""
+
+audit: Final = Table(
+    "audit",
+    metadata,
+    Column("number", _number, primary_key=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("actor", String(64), nullable=False),
+    Column("action", String(64), nullable=False),
+    Column("subject", Text(272), nullable=False),
+    Column("before", JSON),
+    Column("after", JSON),
+    Column("request_id", Text(64)),
+    Column("previous_hash", LargeBinary(32), nullable=False),
+    Column("hash", LargeBinary(32), nullable=False, unique=True),
+    Index(None, "subject", "number"),
+)
+"""What operators did. Each row's hash is of all that is in it, the hash before it included."""
+
+requests: Final = Table(
+    "requests",
+    metadata,
+    Column("number", _number, primary_key=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("request_id", String, nullable=False, unique=True),
+    Column("operation", String),
+    Column("method", String, nullable=False),
+    Column("path", String),
+    Column("key_id", String),
+    Column("key_alias", String),
+    Column("owner", String),
+    Column("user_id", String),
+    Column("team_id", String),
+    Column("tags", JSON, nullable=False),
+    Column("container_id", String),
+    Column("file_id", String),
+    Column("provider", String),
+    Column("deployment", String),
+    Column("attempts", Integer, nullable=False),
+    Column("status", Integer),
+    Column("error_code", String),
+    Column("error_detail", String),
+    Column("outcome", String),
+    Column("duration_ms", Double, nullable=False),
+    Column("overhead_ms", Double, nullable=False),
+    Column("upstream_ms", Double, nullable=False),
+    Column("bytes_in", BigInteger, nullable=False),
+    Column("bytes_out", BigInteger, nullable=False),
+    Column("cost_nanousd", BigInteger, nullable=False),
+    Column("upstream_request_id", String),
+    Column("request", String),
+    Column("response", String),
+    Index(None, "at", "number"),
+    Index(None, "key_id", "number"),
+    Index(None, "container_id", "number"),
+    _partial("ix_requests_user_id", "user_id", "number", where="user_id IS NOT NULL"),
+    _partial("ix_requests_team_id", "team_id", "number", where="team_id IS NOT NULL"),
+)
+"""The request log: `app.domain.requests.RequestRow` says what is in it. Nothing else depends on it."""
+
+daily_bytes: Final = Table(
+    "daily_bytes",
+    metadata,
+    Column("account", Text(264), primary_key=True),
+    Column("day", Date, primary_key=True),
+    Column("uploaded", BigInteger, nullable=False),
+    Column("downloaded", BigInteger, nullable=False),
+    Index(None, "day"),
+)
+"""What the accounts that have a quota of it moved on each day of UTC."""
 
 turns: Final = Table(
     "turns",

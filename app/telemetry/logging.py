@@ -52,7 +52,7 @@ def configure_logging(level: Level = "info", *, stream: Sink | None = None, form
     structlog.configure(
         processors=[_stamp],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=_Loggers(writer),
+        logger_factory=Loggers(writer, level, format),
         cache_logger_on_first_use=False,
     )
     _route_standard_library(level.upper(), writer)
@@ -85,21 +85,31 @@ def close_logging(timeout_seconds: float) -> None:
         root.removeHandler(handler)
 
 
-class _Loggers:
+class Loggers:
     """What structlog takes its loggers from: each is the one writer, whatever the level."""
 
-    def __init__(self, writer: LineWriter) -> None:
+    def __init__(self, writer: LineWriter, level: Level, format: Format) -> None:
         self.writer = writer
+        self.writes_debug = level == "debug"
+        self.writes_info = level in ("debug", "info")
+        self.writes_json = format == "json"
         put = writer.put
         self.debug = self.info = self.warning = self.error = self.critical = put
 
-    def __call__(self, *_args: Any) -> _Loggers:
+    def __call__(self, *_args: Any) -> Loggers:
+        """structlog asks for a logger."""
         return self
 
 
-def _current_writer() -> LineWriter | None:
+def configured() -> Loggers | None:
+    """What `configure_logging` set up; None where it was not called."""
     factory = structlog.get_config()["logger_factory"]
-    return factory.writer if isinstance(factory, _Loggers) else None
+    return factory if isinstance(factory, Loggers) else None
+
+
+def _current_writer() -> LineWriter | None:
+    loggers = configured()
+    return None if loggers is None else loggers.writer
 
 
 def _stamp(_logger: Any, level: str, event: Any) -> tuple[tuple[Event], dict[str, Any]]:

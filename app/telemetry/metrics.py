@@ -23,6 +23,7 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from app.telemetry.gathering import Snapshot, snapshot_of
 from app.telemetry.logging import lines_dropped
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -85,12 +86,27 @@ class Metrics:
         self._client_gone = Counter(
             "quaymaster_client_gone", "Clients that left before they had their answer.", registry=self.registry
         )
+        self._observe_accounts()
         self._observe_process(version, log_lines_dropped)
         self._bytes_in = self._bytes.labels("in")
         self._bytes_out = self._bytes.labels("out")
         self._by_labels: dict[tuple[str, int, str, str], Counter] = {}
         self._by_operation: dict[str, tuple[Histogram, Histogram]] = {}
         self._by_deployment: dict[tuple[str, str], tuple[Counter, Histogram]] = {}
+
+    def _observe_accounts(self) -> None:
+        self._limit_refusals = Counter(
+            "quaymaster_limit_refusals",
+            "Requests that a rate limit or a quota refused, or, in shadow, would have refused.",
+            ["account", "limit", "shadow"],
+            registry=self.registry,
+        )
+        self._soft_budgets = Counter(
+            "quaymaster_soft_budgets_crossed",
+            "Creates with which an account went past its soft budget.",
+            ["account"],
+            registry=self.registry,
+        )
 
     def _observe_process(self, version: str, log_lines_dropped: Callable[[], int]) -> None:
         in_flight = Gauge(
@@ -153,6 +169,28 @@ class Metrics:
         """Show the state that each deployment's circuit is in: `states` gives it by the deployment's name."""
         self.registry.register(_States(states))
 
+    def limit_reached(self, account: str, limit: str, *, shadow: bool) -> None:
+        """Count a refusal by a limit: the kind of the account, and what is limited."""
+        self._limit_refusals.labels(account, limit, str(shadow).lower()).inc()
+
+    def soft_budget_crossed(self, account: str) -> None:
+        """Count an account, by its kind, that went past its soft budget."""
+        self._soft_budgets.labels(account).inc()
+
+    def watch_limiter(self, is_alone: Callable[[], bool], judged_alone: Callable[[], int]) -> None:
+        """Show whether the shared store of rate limits is away, and how many requests were judged without it."""
+        alone = Gauge(
+            "quaymaster_limits_alone", "Whether Redis is away and rates are judged without it.", registry=self.registry
+        )
+        alone.set_function(is_alone)
+        self.registry.register(
+            _Told("quaymaster_limits_judged_alone", "Requests whose rates were judged without Redis.", judged_alone)
+        )
+
+    def watch_request_log(self, dropped: Callable[[], Mapping[str, int]]) -> None:
+        """Show how many requests the request log has lost: `dropped` gives it by what should have kept them."""
+        self.registry.register(_Dropped(dropped))
+
     def hook_failed(self, hook: str) -> None:
         """Count a hook that raised or took too long; `hook` is `Class.method`."""
         self._hook_failures.labels(hook).inc()
@@ -160,6 +198,10 @@ class Metrics:
     def render(self) -> bytes:
         """Everything in Prometheus' text format (`CONTENT_TYPE`). Takes milliseconds: call it in a thread."""
         return generate_latest(self.registry)
+
+    def snapshot(self) -> Snapshot:
+        """Everything in plain values, for a process that shows several processes' metrics as one."""
+        return snapshot_of(self.registry)
 
 
 class _States(Collector):
@@ -177,6 +219,21 @@ class _States(Collector):
         for deployment, current in self._states().items():
             for state in DEPLOYMENT_STATES:
                 family.add_metric([deployment, state], 1.0 if state == current else 0.0)
+        yield family
+
+
+class _Dropped(Collector):
+    """One series for each place that requests are written down in."""
+
+    def __init__(self, dropped: Callable[[], Mapping[str, int]]) -> None:
+        self._dropped = dropped
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        family = CounterMetricFamily(
+            "quaymaster_request_log_dropped", "Requests that were not written down.", labels=["sink"]
+        )
+        for sink, count in self._dropped().items():
+            family.add_metric([sink], count)
         yield family
 
 

@@ -42,6 +42,13 @@ class Later:
     weight_bytes: int
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Lines:
+    """Lines that are rendered already."""
+
+    data: bytes
+
+
 class LineWriter:
     """A queue of events, bounded by what they weigh, and the thread that drains it.
 
@@ -55,7 +62,7 @@ class LineWriter:
         self._sink = sink
         self._render = render
         self._max_pending_bytes = max_pending_bytes
-        self._queue: queue.SimpleQueue[tuple[Event, int] | threading.Event] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Item | threading.Event] = queue.SimpleQueue()
         self._lock = threading.RLock()  # re-entrant: a garbage collection inside `put` may log
         self._pending_bytes = 0
         self._dropped = 0
@@ -90,6 +97,16 @@ class LineWriter:
         self._queue.put((event, weight))
         return True
 
+    def put_lines(self, data: bytes) -> bool:
+        """Take rendered lines, each with its line feed; False where there was no room. Never blocks."""
+        with self._lock:
+            if self._closed or len(data) > self._max_pending_bytes - self._pending_bytes:
+                self._dropped += data.count(b"\n")
+                return False
+            self._pending_bytes += len(data)
+        self._queue.put((Lines(data), len(data)))
+        return True
+
     def flush(self, timeout_seconds: float) -> bool:
         """Block until everything taken so far is written; False where that took too long."""
         written = threading.Event()
@@ -109,7 +126,7 @@ class LineWriter:
                 time.sleep(GATHER_SECONDS)
             self._drain(item)
 
-    def _drain(self, item: tuple[Event, int] | threading.Event | None) -> None:
+    def _drain(self, item: Item | threading.Event | None) -> None:
         """Write everything that is queued, in chunks."""
         lines: list[bytes] = []
         chunk_bytes = weight = 0
@@ -132,24 +149,25 @@ class LineWriter:
             item = self._next()
         self._write(lines, weight)
 
-    def _rendered(self, event: Event) -> bytes:
+    def _rendered(self, event: Event | Lines) -> bytes:
         try:
-            return self._render(event)
+            return event.data if isinstance(event, Lines) else self._render(event)
         except Exception:  # the thread must live on
             with self._lock:
                 self._dropped += 1
             return b""
 
-    def _next(self) -> tuple[Event, int] | threading.Event | None:
+    def _next(self) -> Item | threading.Event | None:
         with contextlib.suppress(queue.Empty):
             return self._queue.get_nowait()
         return None
 
     def _write(self, lines: list[bytes], weight: int) -> None:
         """Write lines, make room, and tell of lines that were lost."""
-        if not self._sent(b"".join(lines)):
+        data = b"".join(lines)
+        if not self._sent(data):
             with self._lock:
-                self._dropped += len(lines)
+                self._dropped += data.count(b"\n")
         with self._lock:
             self._pending_bytes -= weight
             lost = self._dropped - self._dropped_told
@@ -169,6 +187,10 @@ class LineWriter:
         except (OSError, ValueError):  # nobody reads any more, the disk is full, the file was closed
             return False
         return True
+
+
+Item = tuple[Event | Lines, int]
+"""What is to be written, and how much it weighs."""
 
 
 def _lost(count: int) -> Event:

@@ -23,7 +23,7 @@ from uuid import uuid4
 
 from app.domain.containers import Access, Answer, Container, Creation, Ending, Ownership
 from app.domain.errors import GatewayError
-from app.domain.identity import MASTER, ContainerScope, Principal, VirtualKey
+from app.domain.identity import MASTER, ContainerScope, Holder, Principal, VirtualKey
 from app.domain.ports import ContainerQuery, UnknownCursor
 from app.gateway.authorize import Gate
 from app.registry.ownership import Ownerships
@@ -31,6 +31,7 @@ from app.storage.containers import SqlContainerStore
 from app.storage.creations import SqlCreationStore
 from app.storage.engine import Database
 from quaymaster.operations import OPERATIONS, Operation
+from tests.storage.spending import order
 
 NAMES = ("crate", "barrel")
 DEPLOYMENTS = ("here", "there")
@@ -162,7 +163,7 @@ class Run:
             started_at=now,
             lease_until=now,
         )
-        await replica.creations.begin(creation, same_key_since=BEGINNING)
+        await replica.creations.begin(creation, order(started_at=now), same_key_since=BEGINNING)
         await replica.creations.complete(creation.creation_id, made, ANSWER)
         replica.ownerships.remember(
             Ownership(container_id=container_id, owner=principal.owner, deployment=made.deployment)
@@ -352,10 +353,10 @@ class Run:
         return self.random.choice(self.boxes) if self.boxes else None
 
     def _principal(self) -> Principal:
-        return MASTER if self.random.random() < 0.05 else Principal.of(self.random.choice(self.keys))
+        return MASTER if self.random.random() < 0.05 else Principal.of(Holder(key=self.random.choice(self.keys)))
 
     def _identity(self) -> str:
-        return self.random.choice([*Principal.of(self.random.choice(self.keys)).identities, "team:nobody"])
+        return self.random.choice([*Principal.of(Holder(key=self.random.choice(self.keys))).identities, "team:nobody"])
 
     def _new_key(self) -> VirtualKey:
         return VirtualKey(

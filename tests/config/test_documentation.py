@@ -111,7 +111,7 @@ def default_of(field: FieldInfo) -> Any:
         return ...
     if isinstance(field.default, bool):
         return str(field.default).lower()
-    return int(field.default) if isinstance(field.default, float) else field.default
+    return f"{field.default:g}" if isinstance(field.default, float) else field.default
 
 
 def test_the_page_names_the_variables_that_are_no_settings() -> None:

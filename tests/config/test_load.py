@@ -202,7 +202,6 @@ hooks: {plugins: {a: b}}
             "data_dir: the environment variable HERE is not set",
             "server.port: must be a whole number",
             "server.prot: unknown setting; did you mean server.port?",
-            "server.workers: this version serves from one process; several workers will need redis_url",
             "deployments[az].api_base: must not hold a user name or password; the credential goes into api_key",
             "deployments[az].api_kye: unknown setting; did you mean deployments[az].api_key?",
             "deployments[2].name: required",

@@ -98,11 +98,19 @@ def test_a_master_key_can_stand_in_a_header(key: str, host: str) -> None:
     ]
 
 
-def test_several_workers_are_refused() -> None:
-    [problem] = problems_of(server={"workers": 2})
-    assert problem.startswith(
-        "server.workers: this version serves from one process; several workers will need redis_url"
-    )
+def test_several_workers_need_redis() -> None:
+    assert problems_of(server={"workers": 2}) == [
+        "redis_url: server.workers is 2, and several processes keep limits together in Redis: "
+        "set redis_url (REDIS_URL), or serve from one process"
+    ]
+    assert settings(server={"workers": 2}, redis_url="redis://r").server.workers == 2
+
+
+def test_several_workers_on_sqlite_are_noticed() -> None:
+    several = {"server": {"workers": 2}, "redis_url": "redis://r"}
+    notice = "server.workers is 2 and the database SQLite, which one process at a time writes to"
+    assert notice in settings(**several).notices
+    assert notice not in settings(**several, database_url="postgresql://db/x").notices
 
 
 @pytest.mark.parametrize(
@@ -184,7 +192,6 @@ def test_notices_tell_what_may_not_be_meant() -> None:
     assert loaded.notices == (
         "first",
         "deployment vllm: its key goes over the network unencrypted, as api_base is plain http",
-        "redis_url is set, but this version keeps nothing in Redis yet",
     )
     assert Settings().notices == ()
 

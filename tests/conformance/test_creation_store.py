@@ -18,6 +18,7 @@ from app.storage.containers import SqlContainerStore
 from app.storage.creations import SqlCreationStore
 from app.storage.engine import Database
 from tests.storage.containers import ANSWER, at, container, creation
+from tests.storage.spending import order
 
 REFUSED = Answer(status=400, content_type="application/json", body=b'{"error":{}}')
 
@@ -51,7 +52,8 @@ async def begin(
     store: CreationStore, creation: Creation, *, since: float = -60, lost: float | None = None
 ) -> Creation | None:
     lost_since = None if lost is None else at(lost)
-    return await store.begin(creation, same_key_since=at(since), lost_since=lost_since)
+    begun = await store.begin(creation, order(), same_key_since=at(since), lost_since=lost_since)
+    return begun if isinstance(begun, Creation) else None
 
 
 @pytest.mark.parametrize("made", [creation(), full_creation()], ids=["bare", "full"])
@@ -335,7 +337,8 @@ async def test_a_container_is_registered_once_by_many_at_once(store: CreationSto
         store.complete(one.creation_id, replace(crate, owner=owner), ANSWER)
         for one, owner in zip(made, owners, strict=True)
     ]
-    failures = [failure for failure in await asyncio.gather(*work, return_exceptions=True) if failure is not None]
+    ends = await asyncio.gather(*work, return_exceptions=True)
+    failures = [end for end in ends if isinstance(end, BaseException)]
     assert [type(failure) for failure in failures] == [ContainerTaken] * 5
     owned = await registry.ownership(crate.container_id)
     assert owned is not None

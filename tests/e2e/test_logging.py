@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from quaymaster.operations import OPERATIONS
-from tests.e2e.gateway import MASTER_KEY, RunningGateway, running_gateway
+from tests.e2e.gateway import RunningGateway, running_gateway
 from tests.services import free_port
 
 CONTAINER = "cntr_" + "ab" * 24
@@ -45,6 +45,7 @@ FIELDS = {
     "attempts",
     "bytes_in",
     "bytes_out",
+    "cost_nanousd",
     "upstream_request_id",
     "request_body",
     "response_body",
@@ -224,82 +225,6 @@ def skill(canary: str) -> str:
     with zipfile.ZipFile(archive, "w") as written:
         written.writestr("SKILL.md", canary)
     return base64.b64encode(archive.getvalue()).decode()
-
-
-@pytest.mark.parametrize("large", [False, True], ids=["small", "large"])
-def test_no_secret_is_written_down(tmp_path: Path, large: bool) -> None:
-    """Not in the log, the metrics, or any file that is kept; whether parsed as it stands or, being large, in pieces."""
-    canary = {
-        name: f"canary-{name}-7f3a9b"
-        for name in ("master", "upstream", "bearer", "api-key", "x-api-key", "basic", "cookie", "secret", "unknown")
-    } | {name: f"sk-canary-{name}-7f3a9b" for name in ("wrong", "query", "field", "path")}
-    data = skill("canary-skill-7f3a9b")
-    config = {
-        "deployments": [
-            {"name": "here", "provider": "local"},
-            {
-                "name": "away",
-                "provider": "azure",
-                "api_base": f"http://127.0.0.1:{free_port()}",
-                "api_key": canary["upstream"],
-            },
-        ],
-        "logging": {"level": "debug"},
-    }
-    with running_gateway(tmp_path, json.dumps(config), QUAYMASTER_MASTER_KEY=canary["master"]) as gateway:
-        gateway.client.headers["Authorization"] = f"Bearer {canary['master']}"
-        key = gateway.make_key(key_alias="alice")
-        again = gateway.client.post("/key/regenerate", json={"key": key, "grace_period": "1h"}).json()["key"]
-
-        def ask(method: str, path: str, **more: Any) -> None:
-            answer = gateway.client.request(method, path, **more)
-            assert answer.status_code < 503
-            line_of(gateway, answer)
-
-        for headers in (
-            {"Authorization": f"Bearer {canary['bearer']}"},
-            {"Authorization": f"Basic {canary['basic']}"},
-            {"Authorization": canary["wrong"]},
-            {"api-key": canary["api-key"]},
-            {"x-api-key": canary["x-api-key"]},
-            {"Authorization": f"Bearer {key}", "Cookie": canary["cookie"]},
-            {"Authorization": f"Bearer {again}"},
-        ):
-            ask("GET", CONTAINERS, headers=headers)
-        body = {
-            "name": "x",
-            "network_policy": {
-                "type": "allowlist",
-                "allowed_domains": ["a.test"],
-                "domain_secrets": [{"domain": "a.test", "name": "TOKEN", "value": canary["secret"]}],
-            },
-            "skills": [
-                {
-                    "type": "inline",
-                    "name": "s",
-                    "description": "d",
-                    "source": {"type": "base64", "media_type": "application/zip", "data": data},
-                }
-            ],
-            "password": canary["unknown"],
-            "note": canary["field"],
-            "filler": "x" * (200_000 if large else 1),
-        }
-        ask("POST", CONTAINERS, json=body)
-        ask("POST", f"{CONTAINERS}?custom_llm_provider=azure", json=body)
-        ask("GET", f"{CONTAINERS}?name={canary['query']}&api_key={canary['query']}")
-        ask("GET", f"/v1/{canary['path']}")
-        ask("GET", f"/key/info?key={key}")
-        ask("POST", f"/key/{key}/regenerate")
-        ask("POST", "/key/block", json={"key": canary["wrong"]})
-        metrics = gateway.client.get("/metrics").text
-    secrets = [*canary.values(), "canary-skill", data, data[:60], *(whole.split("-", 3)[3] for whole in (key, again))]
-    written = {"log": "\n".join(gateway.lines), "metrics": metrics} | {
-        str(path): path.read_bytes().decode("latin-1") for path in (tmp_path / "data").rglob("*") if path.is_file()
-    }
-    assert len(written) > 2
-    assert not [(place, secret) for place, text in written.items() for secret in secrets if secret in text]
-    assert MASTER_KEY not in written["log"]
 
 
 def test_an_inline_skill_is_logged_as_size_and_hash(gateway: RunningGateway) -> None:

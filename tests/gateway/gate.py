@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from app.domain.errors import GatewayError
-from app.domain.identity import Principal, VirtualKey
+from app.domain.identity import Holder, Principal, VirtualKey
 from app.domain.keys import MintedKey, mint
-from app.domain.ports import StoreUnavailable
+from app.domain.ports import Deed, StoreUnavailable
 from app.gateway.authenticate import Authenticator
 from app.storage.keys import SqlKeyStore
-from tests.storage.keys import NOON
+from tests.storage.keys import DEED, NOON
 
 MASTER_KEY = "sk-master-of-the-tests"
 
@@ -39,30 +39,35 @@ class WatchedStore:
         self.released.set()
         self.down = False
 
-    async def get(self, key_id: str) -> VirtualKey | None:
+    async def holder(self, key_id: str) -> Holder | None:
         self.reads.append(key_id)
         if self.down:
             raise StoreUnavailable("the database did not answer (on purpose)")
-        key = await self._store.get(key_id)
+        holder = await self._store.holder(key_id)
         self.made.set()
         await self.released.wait()
-        return key
+        return holder
+
+    async def get(self, key_id: str) -> VirtualKey | None:
+        return await self._store.get(key_id)
 
     def hold(self) -> None:
         self.made.clear()
         self.released.clear()
 
-    async def add(self, key: VirtualKey) -> None:
-        await self._store.add(key)
+    async def add(self, key: VirtualKey, deed: Deed = DEED) -> None:
+        await self._store.add(key, deed)
 
     async def find_by_alias(self, alias: str) -> VirtualKey | None:
         return await self._store.find_by_alias(alias)
 
-    async def change(self, key_id: str, edit: Callable[[VirtualKey], VirtualKey]) -> VirtualKey | None:
-        return await self._store.change(key_id, edit)
+    async def change(
+        self, key_id: str, edit: Callable[[VirtualKey], VirtualKey], deed: Deed = DEED
+    ) -> VirtualKey | None:
+        return await self._store.change(key_id, edit, deed)
 
-    async def delete(self, key_ids: Sequence[str]) -> list[str]:
-        return await self._store.delete(key_ids)
+    async def delete(self, key_ids: Sequence[str], deed: Deed = DEED) -> list[str]:
+        return await self._store.delete(key_ids, deed)
 
     async def page(self, **query: Any) -> tuple[list[VirtualKey], int]:
         return await self._store.page(**query)

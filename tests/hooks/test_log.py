@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from app.domain.exchange import Exchange, Outcome
 from app.domain.identity import ALL_OPERATIONS, Principal
-from app.hooks.builtin.log import MAX_PARSED_BYTES, RequestLog
+from app.hooks.builtin.ended import MAX_PARSED_BYTES
+from app.hooks.builtin.log import RequestLog
 from app.telemetry.digests import Digest
 from app.telemetry.logging import Level
 from tests.exchanges import answered_exchange, opened_exchange
-from tests.hooks.test_spec import PAGE
 from tests.logs import captured_log
+
+ROOT = Path(__file__).parents[2]
 
 
 def line_of(exchange: Exchange, level: Level = "info", **options: Any) -> dict[str, Any]:
     with captured_log(level) as log:
-        RequestLog(**options).settled(exchange)
+        requests = RequestLog(**options)
+        requests.settled(exchange)
+        requests.close(5)
         (event,) = log.events("request")
     return event
 
@@ -55,6 +60,7 @@ def test_an_answered_operation() -> None:
         "attempts": 1,
         "bytes_in": 0,
         "bytes_out": 36,
+        "cost_nanousd": 0,
         "upstream_request_id": "req_upstream",
         "request_body": None,
         "response_body": {"id": "cntr_1", "object": "container"},
@@ -138,10 +144,32 @@ def test_probes_that_succeed_are_for_debugging() -> None:
     assert line_of(exchange, "debug")["level"] == "info"
 
 
+def test_what_an_admin_route_was_sent_is_redacted() -> None:
+    exchange = opened_exchange("/key/block", bytes_in=20)
+    exchange.request_text = b'{"key":"hush","metadata":{"password":"hush","team":"a"},"key_id":"0123"}'
+    assert line_of(exchange)["request_body"] == {
+        "key": "[redacted]",
+        "metadata": {"password": "[redacted]", "team": "a"},
+        "key_id": "0123",
+    }
+
+
+def test_a_pretty_answer_is_one_line() -> None:
+    exchange = answered_exchange()
+    exchange.response_json = b'{\n  "id": "cntr_1"\r\n}'
+    assert line_of(exchange)["response_body"] == {"id": "cntr_1"}
+
+
+def test_what_cannot_be_kept_is_replaced() -> None:
+    exchange = answered_exchange()
+    exchange.container_id = "a\0b\ud800"
+    assert line_of(exchange)["container_id"] == "a\ufffdb\ufffd"
+
+
 def test_the_page_lists_every_field() -> None:
     exchange = answered_exchange()
     exchange.principal = Principal("k", "o", False, ALL_OPERATIONS, user_id="u", team_id="t", tags=("a",))
-    table = PAGE.partition("## The request log")[2]
+    table = (ROOT / "docs" / "logging.md").read_text().partition("## The request log")[2].partition("\n## ")[0]
     listed = {
         name.strip("` ") for row in table.splitlines() if row.startswith("| `") for name in row.split("|")[1].split(",")
     }

@@ -11,11 +11,15 @@ from typing import Any
 import pytest
 
 from app.domain.exchange import Attempt, Exchange
+from app.domain.spending import Balance, Crossing, Shortage
 from app.hooks.runner import HookRunner, PluginError, load_plugin
 from app.hooks.spec import Hooks
 from app.telemetry.metrics import Metrics
 from tests.exchanges import DEPLOYMENT, answered_exchange, opened_exchange
 from tests.logs import captured_log
+from tests.storage.spending import account
+
+CROSSING = Crossing(account=account(), shortage=Shortage.BUDGET, is_soft=True, balance=Balance(account="key:1"))
 
 
 class Recorder(Hooks):
@@ -30,6 +34,12 @@ class Recorder(Hooks):
     async def request(self, exchange: Exchange) -> None:
         await asyncio.sleep(0)
         self.notes.append(("request", exchange))
+
+    async def soft_budget_crossed(self, exchange: Exchange, crossing: Crossing) -> None:
+        self.notes.append(("soft_budget_crossed", exchange, crossing))
+
+    def shadow_limit_crossed(self, exchange: Exchange, crossing: Crossing) -> None:
+        self.notes.append(("shadow_limit_crossed", exchange, crossing))
 
     def attempt(self, exchange: Exchange, attempt: Attempt) -> None:
         self.notes.append(("attempt", exchange, attempt))
@@ -51,6 +61,10 @@ async def walked(hooks: HookRunner, exchange: Exchange, attempt: Attempt) -> Non
     await hooks.startup()
     if hooks.request:
         await hooks.request(exchange)
+    if hooks.soft_budget_crossed:
+        await hooks.soft_budget_crossed(exchange, CROSSING)
+    if hooks.shadow_limit_crossed:
+        await hooks.shadow_limit_crossed(exchange, CROSSING)
     if hooks.attempt:
         await hooks.attempt(exchange, attempt)
     if hooks.attempt_failed:
@@ -78,6 +92,8 @@ async def test_every_hook_is_called_with_what_it_is_about(attempt: Attempt) -> N
     assert recorder.notes == [
         ("startup",),
         ("request", exchange),
+        ("soft_budget_crossed", exchange, CROSSING),
+        ("shadow_limit_crossed", exchange, CROSSING),
         ("attempt", exchange, attempt),
         ("attempt_failed", exchange, attempt),
         ("response", exchange),
@@ -93,6 +109,7 @@ async def test_a_hook_that_nobody_overrides_is_none(attempt: Attempt) -> None:
 
     for hooks in (HookRunner([], Metrics("1")), HookRunner([Hooks(), OnlySettled()], Metrics("1"))):
         assert [hooks.request, hooks.attempt, hooks.attempt_failed, hooks.response] == [None] * 4
+        assert [hooks.soft_budget_crossed, hooks.shadow_limit_crossed] == [None] * 2
         assert hooks.settled(opened_exchange()) is None
         await walked(hooks, opened_exchange(), attempt)
 

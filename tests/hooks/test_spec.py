@@ -33,7 +33,17 @@ def test_every_hook_is_documented_on_the_page_and_in_its_docstring() -> None:
 
 
 def test_the_hooks_are_those_that_were_promised() -> None:
-    assert NAMES == ["startup", "request", "attempt", "attempt_failed", "response", "settled", "shutdown"]
+    assert NAMES == [
+        "startup",
+        "request",
+        "soft_budget_crossed",
+        "shadow_limit_crossed",
+        "attempt",
+        "attempt_failed",
+        "response",
+        "settled",
+        "shutdown",
+    ]
 
 
 async def test_the_example_of_the_page_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from app.domain.ports import Timeouts
 from app.registry.notes import Notes
 from app.registry.ownership import Ownerships
 from app.registry.reap import Reaper
+from app.storage.audit import SqlAuditLog
 from app.storage.containers import SqlContainerStore
 from app.storage.creations import SqlCreationStore
 from app.storage.engine import Database
@@ -23,7 +24,7 @@ from app.upstream.wire import WireUpstream
 from tests.fakes.yard import Yard
 from tests.gateway.gate import Clock
 from tests.storage.containers import container
-from tests.storage.keys import NOON, virtual_key
+from tests.storage.keys import DEED, NOON, virtual_key
 
 HERE, THERE = "here", "there"
 
@@ -64,7 +65,7 @@ class Harbour:
     async def add_key(self, **fields: Any) -> str:
         """A virtual key; its id."""
         key = virtual_key(**fields)
-        await self.keys.add(key)
+        await self.keys.add(key, DEED)
         return key.key_id
 
     async def status(self, name: str) -> str | None:
@@ -112,6 +113,7 @@ async def opened_harbour(folder: Path) -> AsyncIterator[Harbour]:
             deployments=deployments,
             ownerships=ownerships,
             notes=notes,
+            audit=SqlAuditLog(database),
             clock=clock,
         )
         yield Harbour(database, containers, creations, keys, yards, deployments, ownerships, notes, reaper, clock)

@@ -20,6 +20,7 @@ from tests.logs import captured_log
 from tests.registry.harbour import HERE, THERE, Harbour
 from tests.storage.containers import creation
 from tests.storage.keys import NOON
+from tests.storage.spending import order
 
 SEA = Criteria(owner="team:sea")
 
@@ -191,7 +192,7 @@ async def test_unknown_and_old_and_there(harbour: Harbour) -> None:
 
 async def test_what_may_be_registered_any_moment_is_not_unknown(harbour: Harbour) -> None:
     noon = NOON.timestamp()
-    await harbour.creations.begin(creation(started_at=NOON - timedelta(minutes=10)), same_key_since=NOON)
+    await harbour.creations.begin(creation(started_at=NOON - timedelta(minutes=10)), order(), same_key_since=NOON)
     harbour.here.put("cntr_being_made", created_at=noon - 590)
     harbour.here.put("cntr_by_a_slow_clock", created_at=noon - 660)
     harbour.here.put("cntr_before", created_at=noon - 760)

@@ -23,6 +23,7 @@ from tests.fakes.quay import Quay
 from tests.fakes.scripted import ScriptedUpstream, accepts_only
 from tests.logs import captured_log
 from tests.storage.containers import creation
+from tests.storage.spending import order
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
@@ -45,7 +46,7 @@ class Rig:
             "memory_limit": "1g",
         }
         begun = creation(**intent | fields)
-        assert await self.creations.begin(begun, same_key_since=NOW - timedelta(days=1)) is None
+        assert await self.creations.begin(begun, order(), same_key_since=NOW - timedelta(days=1)) == ()
         return begun
 
     def make(self, seconds_ago: float = 119, name: str = "crate", **fields: Any) -> str:

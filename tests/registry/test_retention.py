@@ -10,6 +10,7 @@ from tests.logs import captured_log
 from tests.registry.harbour import Harbour
 from tests.storage.containers import ANSWER, creation
 from tests.storage.keys import NOON
+from tests.storage.spending import order
 
 
 async def test_the_dead_are_kept_for_so_many_days(harbour: Harbour) -> None:
@@ -28,7 +29,7 @@ async def test_an_answer_is_kept_as_long_as_its_idempotency_key_stands_for_it(ha
     over = creation(started_at=NOON - timedelta(hours=24.1), idempotency_key="b")
     pending = creation(started_at=NOON - timedelta(hours=24.1), idempotency_key="c")
     for each in (kept, over, pending):
-        await harbour.creations.begin(each, same_key_since=NOON - timedelta(days=9))
+        await harbour.creations.begin(each, order(), same_key_since=NOON - timedelta(days=9))
     for each in (kept, over):
         await harbour.creations.fail(each.creation_id, ANSWER)
     await Retention(harbour.containers, retain_days=30, clock=harbour.clock).scheduled()

@@ -12,16 +12,19 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import Connection, event, insert, text
 
+from app.domain.accounts import AccountKind
 from app.domain.containers import Access, CreationState, Ending
 from app.domain.ports import ContainerFilter, ContainerQuery, Observations, SeenFile
 from app.storage import tables
 from app.storage.containers import SqlContainerStore
 from app.storage.creations import SqlCreationStore
 from app.storage.engine import Database
+from app.storage.ledger import SqlLedger
 from tests.storage.containers import ANSWER, at, container, creation, register, sighting
+from tests.storage.spending import account, order
 
 FOREIGN = 2000
-BIG = "containers|container_shares|container_files|creations"
+BIG = "containers|container_shares|container_files|creations|balances|holds|ledger_entries"
 ORDERED = "ix_containers_created_at_number"
 """The one index that may be walked from its end, and only for an operator's pages: it gives them their order."""
 
@@ -76,6 +79,30 @@ def _fill(connection: Connection) -> None:
         for number in range(FOREIGN)
     ]
     connection.execute(insert(tables.creations), begun)
+    held = [
+        {
+            "hold_id": one["creation_id"],
+            "container_id": f"{number}",
+            "key_id": f"{number % 100}",
+            "tags": [],
+            "provider": "openai",
+            "deployment": "here",
+            "memory_limit": "1g",
+            "memory_gb": 1,
+            "nanousd_per_unit": 1,
+            "minimum_minutes": 0,
+            "minutes": 20,
+            "started_at": at(number),
+            "covered_until": at(number),
+            "reserved_nanousd": 0,
+            "spent_nanousd": 0,
+            "closed_at": at(number) if number % 100 else None,
+        }
+        for number, one in enumerate(begun)
+    ]
+    connection.execute(insert(tables.holds), held)
+    zeros = dict.fromkeys(("spent_nanousd", "spent_before_nanousd", "reserved_nanousd", "containers", "memory_gb"), 0)
+    connection.execute(insert(tables.balances), [{"account": f"key:{n}", **zeros} for n in range(FOREIGN)])
 
 
 @asynccontextmanager
@@ -221,8 +248,8 @@ async def test_every_step_of_a_creation_has_an_index(crowded: Database) -> None:
     made = creation(idempotency_key="once")
     async with watching(crowded) as statements:
         for one in (made, creation(lost=True), creation()):
-            await store.begin(one, same_key_since=at(-1), lost_since=at(-1))
-        await store.begin(made, same_key_since=at(-1))
+            await store.begin(one, order(), same_key_since=at(-1), lost_since=at(-1))
+        await store.begin(made, order(), same_key_since=at(-1))
         await store.get(made.creation_id)
         await store.move(made.creation_id, "there")
         await store.renew([made.creation_id], at(2))
@@ -235,3 +262,20 @@ async def test_every_step_of_a_creation_has_an_index(crowded: Database) -> None:
         await store.complete(made.creation_id, crate, ANSWER)
         await store.fail(made.creation_id, None)
     assert not whole_tables(await plans(crowded, statements, at_least=15))
+
+
+async def test_every_step_of_a_hold_has_an_index(crowded: Database) -> None:
+    await analyze(crowded)
+    ledger, store = SqlLedger(crowded), SqlCreationStore(crowded, lambda: at(90))
+    payers = (account(budget_duration="1h"), account(AccountKind.USER, "ann"), account(AccountKind.TEAM, "sea"))
+    async with watching(crowded) as statements:
+        for _ in range(2):
+            made, crate = creation(), container()
+            await store.begin(made, order(*payers), same_key_since=at(-1))
+            await store.complete(made.creation_id, crate, ANSWER)  # in the next window
+            await ledger.extend(crate.container_id, at(9))
+        await SqlContainerStore(crowded).end(crate.container_id, Ending.DELETED, at(9))
+        await ledger.close_expired(at(3), 5)
+        await ledger.balances([payer.name for payer in payers], at(1))
+        await ledger.set_window(payers[0].name, at(1))
+    assert not whole_tables(await plans(crowded, statements, at_least=16))

@@ -22,7 +22,7 @@ from app.storage.engine import Database
 from app.storage.errors import UnsupportedDatabase
 from app.storage.keys import SqlKeyStore
 from tests.storage.containers import container
-from tests.storage.keys import virtual_key
+from tests.storage.keys import DEED, virtual_key
 
 ROOT = Path(__file__).parents[2]
 START = """
@@ -42,12 +42,12 @@ print(*sorted({"alembic", "mako"} & set(sys.modules)))
 async def test_up_down_and_up_again(database: Database) -> None:
     await database.write(lambda connection: command.upgrade(migrations.config(connection), "head"))
     key = virtual_key()
-    await SqlKeyStore(database).add(key)
+    await SqlKeyStore(database).add(key, DEED)
     await database.write(lambda connection: command.downgrade(migrations.config(connection), "base"))
     assert await database.write(lambda connection: inspect(connection).get_table_names()) == ["alembic_version"]
     await database.write(lambda connection: command.upgrade(migrations.config(connection), "head"))
     await database.migrate()
-    await SqlKeyStore(database).add(key)
+    await SqlKeyStore(database).add(key, DEED)
 
 
 async def test_an_empty_database_gets_the_schema_that_the_migrations_lead_to(database: Database) -> None:
@@ -72,7 +72,7 @@ async def test_keys_outlive_the_registry_and_come_back_with_what_every_key_may(d
     await database.migrate()
     store = SqlKeyStore(database)
     key = virtual_key(alias="prod", container_scope=ContainerScope.ALL, allowed_deployments=("*",), metadata={"a": 1})
-    await store.add(key)
+    await store.add(key, DEED)
     await SqlContainerStore(database).adopt(container())
     await database.write(lambda connection: command.downgrade(migrations.config(connection), "0001"))
     tables = await database.write(lambda connection: sorted(inspect(connection).get_table_names()))
@@ -80,7 +80,7 @@ async def test_keys_outlive_the_registry_and_come_back_with_what_every_key_may(d
     await database.migrate()
     assert await store.get(key.key_id) == replace(key, container_scope=ContainerScope.OWN, allowed_deployments=())
     with pytest.raises(AliasTaken):
-        await store.add(virtual_key(alias="prod"))
+        await store.add(virtual_key(alias="prod"), DEED)
 
 
 async def test_a_database_of_a_newer_version_is_refused(database: Database) -> None:

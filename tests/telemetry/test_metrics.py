@@ -38,11 +38,15 @@ def ended(metrics: Metrics, **changes: Any) -> None:
 def exercised() -> Metrics:
     metrics = Metrics("1.2.3", log_lines_dropped=lambda: 7)
     metrics.watch_deployments(lambda: {"openai-main": "half_open"})
+    metrics.watch_request_log(lambda: {"table": 1})
     ended(metrics)
     ended(metrics, status=404, error_code="upstream")
     ended(metrics, status=None, client_gone=True, bytes_in=5)
     metrics.attempt_ended(deployment="openai-main", result="2xx", duration_seconds=0.01)
     metrics.hook_failed("Plugin.request")
+    metrics.limit_reached("team", "requests", shadow=True)
+    metrics.soft_budget_crossed("team")
+    metrics.watch_limiter(lambda: True, lambda: 9)
     metrics.requests_in_flight = 3
     return metrics
 
@@ -82,6 +86,16 @@ def test_each_deployment_is_in_one_state() -> None:
         for state in (str(state) for state in CircuitState)
     }
     assert states == {"closed": 0, "open": 0, "half_open": 1}
+
+
+def test_limits_that_were_reached_and_requests_judged_without_redis() -> None:
+    metrics = exercised()
+    metrics.limit_reached("team", "requests", shadow=False)
+    for shadow in ("true", "false"):
+        labels = {"account": "team", "limit": "requests", "shadow": shadow}
+        assert sample(metrics, "quaymaster_limit_refusals_total", **labels) == 1
+    assert sample(metrics, "quaymaster_limits_alone") == 1
+    assert sample(metrics, "quaymaster_limits_judged_alone_total") == 9
 
 
 def test_two_applications_count_for_themselves() -> None:

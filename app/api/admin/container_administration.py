@@ -23,7 +23,7 @@ from app.api.admin.outages import store_answers
 from app.domain.containers import Access, Container, Ending
 from app.domain.deployments import Deployment
 from app.domain.errors import ErrorCode, GatewayError, UpstreamFault
-from app.domain.ports import ContainerFilter, ContainerStore, KeyStore
+from app.domain.ports import ContainerFilter, ContainerStore, Deed, KeyStore
 from app.registry.condemned import Criteria
 from app.registry.listing import find_listed
 from app.registry.ownership import Ownerships
@@ -87,7 +87,7 @@ class ContainerAdministration:
             raise _unregistered()
         return view_of(record, self._now())
 
-    async def adopt(self, wanted: AdoptContainer) -> ContainerView:
+    async def adopt(self, wanted: AdoptContainer, deed: Deed) -> ContainerView:
         """Give a container to an owner: a registered one, or one that a deployment's list shows. Its shares end.
 
         Raises GatewayError CONTAINER_NOT_FOUND, and UPSTREAM_… where it might be in a list that did not answer.
@@ -110,20 +110,20 @@ class ContainerAdministration:
                 home = wanted.deployment if known is None else known.deployment
                 known = await self._listed(wanted.container_id, home)
             try:
-                await self._store.adopt(replace(known, owner=owner, key_id=None))
+                await self._store.adopt(replace(known, owner=owner, key_id=None), deed)
             finally:
                 self._ownerships.forget(wanted.container_id)
         return await self.info(wanted.container_id)
 
-    async def share(self, wanted: ShareContainer) -> ContainerView:
+    async def share(self, wanted: ShareContainer, deed: Deed) -> ContainerView:
         """Let somebody else use a container too. Raises GatewayError CONTAINER_NOT_FOUND."""
-        return await self._share(wanted, Access(wanted.access))
+        return await self._share(wanted, Access(wanted.access), deed)
 
-    async def unshare(self, wanted: Party) -> ContainerView:
+    async def unshare(self, wanted: Party, deed: Deed) -> ContainerView:
         """Take that back. Raises GatewayError CONTAINER_NOT_FOUND."""
-        return await self._share(wanted, None)
+        return await self._share(wanted, None, deed)
 
-    async def reap(self, wanted: ReapContainers) -> ReapAnswer:
+    async def reap(self, wanted: ReapContainers, deed: Deed) -> ReapAnswer:
         """Delete the running containers that fit, or say which those are.
 
         Raises GatewayError MISSING_REQUIRED_PARAMETER where nothing says which.
@@ -132,17 +132,17 @@ class ContainerAdministration:
             self._check_deployment(wanted.deployment)
         with store_answers(_DATABASE):
             criteria = await self._criteria(wanted)
-            harvest = await self._reaper.reap(criteria, dry_run=wanted.dry_run, limit=wanted.limit)
+            harvest = await self._reaper.reap(criteria, dry_run=wanted.dry_run, limit=wanted.limit, deed=deed)
         return answer_of(harvest, dry_run=wanted.dry_run)
 
-    async def _share(self, wanted: Party, access: Access | None) -> ContainerView:
+    async def _share(self, wanted: Party, access: Access | None, deed: Deed) -> ContainerView:
         with store_answers(_DATABASE):
             _, identity = await self._party(wanted)
             record = await self._store.record(wanted.container_id)
             if record is None or record.container.ending is Ending.DELETED:
                 raise _unregistered()
             try:
-                shared = await self._store.share(wanted.container_id, identity, access)
+                shared = await self._store.share(wanted.container_id, identity, access, deed)
             finally:
                 self._ownerships.forget(wanted.container_id)
         if not shared:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from app.api.admin.models import Duration, KeyName, Text, Wish
+from app.api.admin.fields import Duration, KeyName, Text, Wish
 from app.registry.reap import LIMIT
 
 OWNER_FORMS = "team:…, user:…, key:… or master"

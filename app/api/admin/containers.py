@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Depends, Request
 
-from app.api.admin.access import require_admin
+from app.api.admin.access import deed_of, require_admin
 from app.api.admin.container_administration import ContainerAdministration
 from app.api.admin.container_models import (
     AdoptContainer,
@@ -42,16 +42,20 @@ def _add_views(router: APIRouter, containers: ContainerAdministration) -> None:
 def _add_changes(router: APIRouter, containers: ContainerAdministration) -> None:
     @router.post("/adopt", openapi_extra=takes_body(AdoptContainer), summary="Give a container to an owner")
     async def adopt(request: Request) -> ContainerView:
-        return await containers.adopt(from_json(AdoptContainer, await request.body()))
+        wanted = from_json(AdoptContainer, await request.body())
+        return await containers.adopt(wanted, deed_of(request, "container.adopt"))
 
     @router.post("/share", openapi_extra=takes_body(ShareContainer), summary="Let others use a container too")
     async def share(request: Request) -> ContainerView:
-        return await containers.share(from_json(ShareContainer, await request.body()))
+        wanted = from_json(ShareContainer, await request.body())
+        return await containers.share(wanted, deed_of(request, "container.share"))
 
     @router.post("/unshare", openapi_extra=takes_body(UnshareContainer), summary="Let them use it no longer")
     async def unshare(request: Request) -> ContainerView:
-        return await containers.unshare(from_json(UnshareContainer, await request.body()))
+        wanted = from_json(UnshareContainer, await request.body())
+        return await containers.unshare(wanted, deed_of(request, "container.unshare"))
 
     @router.post("/reap", openapi_extra=takes_body(ReapContainers), summary="Delete running containers that fit")
     async def reap(request: Request) -> ReapAnswer:
-        return await containers.reap(from_json(ReapContainers, await request.body()))
+        wanted = from_json(ReapContainers, await request.body())
+        return await containers.reap(wanted, deed_of(request, "container.reap"))

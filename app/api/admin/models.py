@@ -2,92 +2,25 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
-from typing import Annotated, Any, Final, Literal
+from datetime import datetime
+from typing import Annotated, Any, Literal
 
-import orjson
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from app.api.admin.validation import nearest
-from app.domain.durations import parse_duration
-from app.domain.keys import PREFIX, is_key_id
-from quaymaster.operations import BY_NAME, matching
+from app.api.admin.fields import Duration, KeyAlias, KeyName, Metadata, Pattern, Tags, Text, Wish
+from app.api.admin.limit_models import LimitFields, Standing
+from app.domain.addresses import parse_network
 
-MAX_METADATA_BYTES: Final = 64 * 1024
-_PATTERNS: Final = ("*", "containers.*", "containers.files.*", *BY_NAME)
+Network = Annotated[Text, AfterValidator(lambda text: str(parse_network(text)))]
 
 
-def _storable(text: str) -> str:
-    """No database keeps these two."""
-    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
-        raise ValueError("it holds a NUL character or half a surrogate pair")
-    return text
-
-
-def _no_key_itself(alias: str) -> str:
-    if is_key_id(alias) or alias.startswith(PREFIX):
-        raise ValueError("an alias may not look like a key or a key id")
-    return alias
-
-
-def _known_pattern(pattern: str) -> str:
-    if not matching((pattern,)):
-        near = nearest(pattern, _PATTERNS) or "containers.*"
-        raise ValueError(f"no operation matches '{pattern}'; the nearest that does is '{near}'")
-    return pattern
-
-
-def _small_and_storable(metadata: dict[str, Any]) -> dict[str, Any]:
-    try:
-        size_bytes = len(orjson.dumps(metadata))
-    except orjson.JSONEncodeError:
-        raise ValueError("it is nested too deeply, or not JSON") from None
-    if size_bytes > MAX_METADATA_BYTES:
-        raise ValueError(f"it is larger than {MAX_METADATA_BYTES} bytes as JSON")
-    rest: list[Any] = [metadata]
-    while rest:
-        value = rest.pop()
-        if isinstance(value, str):
-            _storable(value)
-        elif isinstance(value, dict):
-            rest += [*value, *value.values()]
-        elif isinstance(value, list):
-            rest += value
-    return metadata
-
-
-def _read_duration(text: object) -> timedelta:
-    if not isinstance(text, str):
-        raise PydanticCustomError("string_type", "Input should be a valid string")
-    return parse_duration(text)
-
-
-Text = Annotated[str, StringConstraints(min_length=1, max_length=256), AfterValidator(_storable)]
-Alias = Annotated[Text, AfterValidator(_no_key_itself)]
-KeyName = Annotated[Text, Field(description="The key, its id or its alias")]
-Pattern = Annotated[Text, AfterValidator(_known_pattern)]
-Metadata = Annotated[dict[str, Any], AfterValidator(_small_and_storable)]
-Duration = Annotated[
-    timedelta,
-    BeforeValidator(_read_duration),
-    WithJsonSchema({"type": "string", "examples": ["30s", "15m", "12h", "30d", "2w", "1mo"]}),
-]
-
-
-class Wish(BaseModel):
-    """A body or query whose every field is known and of the right type."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class KeyFields(Wish):
+class KeyFields(LimitFields):
     """What can be set on a key. A field that is absent stays as it is; null brings the default back."""
 
-    key_alias: Alias | None = Field(None, description="A unique name")
+    key_alias: KeyAlias | None = Field(None, description="A unique name")
     duration: Duration | None = Field(None, description="How long the key works from now on; null for ever")
     metadata: Metadata | None = Field(None, description="Whatever you want to remember about the key")
-    tags: Annotated[list[Text], Field(max_length=100)] | None = Field(None, description="For reports")
+    tags: Tags | None = Field(None, description="For reports")
     allowed_operations: Annotated[list[Pattern], Field(max_length=100)] | None = Field(
         None, description="Operations or patterns, such as containers.files.*; null for all"
     )
@@ -100,6 +33,12 @@ class KeyFields(Wish):
     user_id: Text | None = Field(None, description="Whose key it is; its containers belong to the user")
     team_id: Text | None = Field(None, description="The team that its containers belong to")
     blocked: bool | None = Field(None, description="Whether the key is refused; null leaves it as it is")
+    role: Literal["member", "viewer", "admin"] | None = Field(
+        None, description="member: containers. viewer: GETs, of admin routes too. admin: everything. null for member"
+    )
+    allowed_ips: Annotated[list[Network], Field(max_length=1000)] | None = Field(
+        None, description="Addresses and networks it may be used from; null for everywhere"
+    )
 
 
 class GenerateKey(KeyFields):
@@ -120,16 +59,22 @@ class RegenerateKey(KeyFields):
 
 
 class NamedKey(Wish):
-    """POST /key/block and /key/unblock; GET /key/info."""
+    """POST /key/block and /key/unblock."""
 
     key: KeyName
+
+
+class ShowKey(Wish):
+    """GET /key/info."""
+
+    key: KeyName | None = Field(None, description="The key, its id or its alias; absent, the key that asks")
 
 
 class DeleteKeys(Wish):
     """POST /key/delete: by name, by alias, or both. Either all are deleted or none."""
 
-    keys: Annotated[list[KeyName], Field(max_length=100)] = []
-    key_aliases: Annotated[list[Text], Field(max_length=100)] = []
+    keys: list[KeyName] = Field([], max_length=100)
+    key_aliases: list[Text] = Field([], max_length=100)
 
 
 class ListKeys(BaseModel):
@@ -144,7 +89,7 @@ class ListKeys(BaseModel):
     key_alias: Text | None = None
 
 
-class KeyView(BaseModel):
+class KeyView(Standing):
     """A key without its secret."""
 
     key_id: str
@@ -161,6 +106,8 @@ class KeyView(BaseModel):
     allowed_operations: list[str]
     container_scope: Literal["own", "all"]
     allowed_deployments: list[str]
+    role: Literal["member", "viewer", "admin"]
+    allowed_ips: list[str]
     previous_expires: datetime | None = Field(description="Until when the secret before the last one works too")
 
 

@@ -20,13 +20,18 @@ _ABOUT_TYPES: Final = ("_type", "_parsing")
 
 def from_json(model: type[Model], body: bytes) -> Model:
     """Check a JSON body; no body is an empty object. Raises GatewayError for what is wrong with it."""
+    return checked(model, object_in(body))
+
+
+def object_in(body: bytes) -> dict[str, Any]:
+    """The object that a JSON body is; no body is an empty one. Raises GatewayError where it is something else."""
     try:
         fields = orjson.loads(body or b"{}")
     except orjson.JSONDecodeError:
         raise GatewayError(ErrorCode.INVALID_JSON, "The request body is not valid JSON.") from None
     if not isinstance(fields, dict):
         raise GatewayError(ErrorCode.INVALID_TYPE, "The request body must be a JSON object.")
-    return checked(model, fields)
+    return fields
 
 
 def from_query(model: type[Model], query: Iterable[tuple[str, str]]) -> Model:

@@ -1,106 +1,179 @@
-"""The default hook: one line per request."""
+"""The default hook: what is kept of every request, and where it goes."""
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Any, Final
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import Final
 
+import orjson
 import structlog
 
+from app.domain.errors import ErrorCode, GatewayError
 from app.domain.exchange import Exchange
+from app.domain.ports import StoreUnavailable
+from app.domain.requests import RequestRow, RequestStore
+from app.hooks.builtin.ended import Pen, Written, ended
+from app.hooks.builtin.journal import Journal, RequestSink
+from app.hooks.builtin.outlet import NotSent, Outlet
 from app.hooks.spec import Hooks
-from app.telemetry.redaction import digest_of_bytes, redact, redact_json, shown_path
-from app.telemetry.writer import Later
+from app.telemetry.logging import configured
 
-MAX_PARSED_BYTES: Final = 256 * 1024
-"""A larger answer is logged as its size and hash: parsing it would hold the interpreter lock for too long."""
-
-_PROBES: Final = frozenset({"/health/liveliness", "/health/liveness", "/health/readiness", "/metrics"})
+MAX_ROWS: Final = 500
+EVERY_SECONDS: Final = 1.0
+"""A row is committed at the latest this long after its request was over; a `kill -9` loses no older ones."""
+WAIT_SECONDS: Final = 20.0
+"""How long a new request waits while the log is full."""
 
 
 class RequestLog(Hooks):
-    """Logs the event `request` when an exchange is settled; the fields are listed in docs/hooks.md.
+    """Logs every exchange when it is settled: as a line of JSON, as a row in `store`, and to `outlets`.
 
-    `bodies`: whether JSON bodies are logged, redacted, with `max_body_bytes` characters of text at most each. Files are
-    logged as their size and SHA-256. Bodies are redacted by the log's own thread. Probes are logged at level debug.
+    docs/logging.md lists the fields. `bodies`: whether JSON bodies are kept, redacted, with `max_body_bytes` characters
+    of text at most each; files are their size and SHA-256. The event loop only notes what there is: threads do more.
+
+    Where rows come faster than they can be kept, `is_full`: with `blocks`, new requests are to wait for `room`, and
+    those that are in already may fill as much again; without, rows are dropped. `dropped` counts by sink.
     """
 
-    def __init__(self, *, bodies: bool = True, max_body_bytes: int = 16 * 1024) -> None:
+    def __init__(
+        self,
+        *,
+        bodies: bool = True,
+        max_body_bytes: int = 16 * 1024,
+        store: RequestStore | None = None,
+        outlets: Sequence[Outlet] = (),
+        blocks: bool = True,
+        max_pending_bytes: int = 32 * 2**20,
+    ) -> None:
         self._bodies = bodies
-        self._max_body_bytes = max_body_bytes
-        self._log = structlog.get_logger().bind()
+        self._full_bytes = max_pending_bytes if blocks else None
+        self._opening: tuple[asyncio.AbstractEventLoop, asyncio.Future[None]] | None = None
+        self._rows: Outlet | None = None
+        bound = 2 * max_pending_bytes if blocks else max_pending_bytes
+        if store is not None:
+            self._rows = Outlet(
+                "table",
+                _kept_in(store),
+                max_rows=MAX_ROWS,
+                every_seconds=EVERY_SECONDS,
+                max_pending_bytes=bound,
+                on_progress=self._progressed,
+            )
+        self._outlets = [*([self._rows] if self._rows else []), *outlets]
+        self._journal = Journal(
+            Pen(max_body_bytes if bodies else None),
+            [_to_stdout, *map(_unprobed, self._outlets)],
+            max_pending_bytes=bound,
+            on_progress=self._progressed,
+        )
 
     def settled(self, exchange: Exchange) -> None:
-        """Log the request."""
-        fields = _fields(exchange)
+        """Note the request."""
+        body_bytes = 0
         if self._bodies:
-            fields["request_body"] = self._request_body(exchange)
-            fields["response_body"] = self._response_body(exchange)
-        log = self._log.debug if exchange.path in _PROBES and exchange.status == 200 else self._log.info
-        log("request", **fields)
+            if exchange.request_json is not None or exchange.request_text is not None:
+                body_bytes = exchange.body.bytes_read
+            if exchange.response_json is not None:
+                body_bytes += len(exchange.response_json)
+        self._journal.put(ended(exchange, bodies=self._bodies), body_bytes)
 
-    def _request_body(self, exchange: Exchange) -> Any:
-        if exchange.request_digest is not None:
-            return exchange.request_digest.summary()
-        if exchange.request_json is None:
-            return None
-        return Later(partial(redact, exchange.request_json, self._max_body_bytes), exchange.body.bytes_read)
+    @property
+    def is_full(self) -> bool:
+        """Whether new requests are to wait."""
+        full = self._full_bytes
+        if full is None:
+            return False
+        return self._journal.pending_bytes > full or (self._rows is not None and self._rows.pending_bytes > full)
 
-    def _response_body(self, exchange: Exchange) -> Any:
-        if exchange.response_digest is not None:
-            return exchange.response_digest.summary()
-        if not exchange.response_json:
-            return None
-        return Later(partial(_redacted, exchange.response_json, self._max_body_bytes), len(exchange.response_json))
-
-
-def _fields(exchange: Exchange) -> dict[str, Any]:
-    operation, principal, deployment = exchange.operation, exchange.principal, exchange.deployment
-    duration_ms = exchange.duration_seconds * 1000
-    upstream_ms = exchange.upstream_seconds * 1000
-    overhead = exchange.overhead_seconds
-    fields: dict[str, Any] = {
-        "request_id": exchange.request_id,
-        "operation": None if operation is None else operation.name,
-        "method": exchange.method,
-        "path": shown_path(exchange.path) if operation is None else None,
-        "key_id": None,
-        "key_alias": None,
-        "owner": None,
-        "provider": exchange.provider,
-        "deployment": None if deployment is None else deployment.name,
-        "container_id": exchange.container_id,
-        "file_id": exchange.file_id,
-        "status": exchange.status,
-        "outcome": exchange.outcome,
-        "error_code": exchange.error_code,
-        "error_detail": exchange.error_detail,
-        "duration_ms": round(duration_ms, 3),
-        "overhead_ms": round(duration_ms - upstream_ms if overhead is None else overhead * 1000, 3),
-        "upstream_ms": round(upstream_ms, 3),
-        "attempts": len(exchange.attempts),
-        "bytes_in": exchange.body.bytes_read,
-        "bytes_out": exchange.bytes_out,
-        "upstream_request_id": exchange.upstream_request_id,
-    }
-    if principal is not None:
-        fields["key_id"] = principal.key_id
-        fields["key_alias"] = principal.alias
-        fields["owner"] = principal.owner
-        if principal.user_id is not None:
-            fields["user_id"] = principal.user_id
-        if principal.team_id is not None:
-            fields["team_id"] = principal.team_id
-        if principal.tags:
-            fields["tags"] = principal.tags
-    return fields
-
-
-def _redacted(body: bytes, max_chars: int) -> Any:
-    """A JSON answer as it may be logged. What is not JSON after all, or too large, is shown as its size and hash."""
-    if len(body) <= MAX_PARSED_BYTES:
+    async def room(self) -> None:
+        """Wait until there is room. Raises GatewayError STORE_UNAVAILABLE where that takes too long."""
         try:
-            return redact_json(body, max_chars)
-        except ValueError:
-            pass
-    return digest_of_bytes(body)
+            async with asyncio.timeout(WAIT_SECONDS):
+                while self.is_full:
+                    if self._opening is None:
+                        loop = asyncio.get_running_loop()
+                        self._opening = loop, loop.create_future()
+                        continue  # room may have come just before anybody knew that somebody waits for it
+                    await asyncio.shield(self._opening[1])
+        except TimeoutError:
+            raise GatewayError(
+                ErrorCode.STORE_UNAVAILABLE,
+                "The request log is full, because the database does not take it.",
+                retry_after_seconds=5,
+            ) from None
+
+    def dropped(self) -> dict[str, int]:
+        """How many requests were not kept, by what should have kept them."""
+        return {"queue": self._journal.dropped} | {outlet.name: outlet.dropped for outlet in self._outlets}
+
+    def close(self, timeout_seconds: float) -> None:
+        """Write down what is there and end the threads. Blocks. Call it when the last exchange is settled."""
+        self._journal.close(timeout_seconds)
+        for outlet in self._outlets:
+            outlet.close(timeout_seconds)
+
+    def _progressed(self) -> None:
+        """In a thread: let in who waits."""
+        opening = self._opening
+        if opening is not None and not self.is_full:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                opening[0].call_soon_threadsafe(self._open)
+
+    def _open(self) -> None:
+        if self._opening is not None:
+            opening, self._opening = self._opening[1], None
+            if not opening.done():
+                opening.set_result(None)
+
+
+def _unprobed(outlet: Outlet) -> RequestSink:
+    """Probes and scrapes that go well are of no interest."""
+
+    def put(batch: Sequence[Written]) -> None:
+        outlet.put([written for written in batch if not written.ended.is_probe])
+
+    return put
+
+
+def _to_stdout(batch: Sequence[Written]) -> None:
+    """Lines to where the log goes, by its own format and level."""
+    log = configured()
+    if log is None or not log.writes_info:
+        return
+    if not log.writes_debug:
+        batch = [written for written in batch if not written.ended.is_probe]
+    if log.writes_json:
+        log.writer.put_lines(b"".join([written.line for written in batch]))
+        return
+    for written in batch:
+        fields = orjson.loads(written.line)
+        del fields["timestamp"], fields["level"], fields["event"]
+        structlog.get_logger().info("request", **fields)
+
+
+def _kept_in(store: RequestStore) -> Callable[[Sequence[Written]], None]:
+    def send(batch: Sequence[Written]) -> None:
+        rows = [written.row for written in batch]
+        try:
+            store.add(rows)
+        except StoreUnavailable as error:
+            raise NotSent(str(error)) from None
+        except Exception:
+            if len(rows) == 1:
+                raise
+            _add_one_by_one(store, rows)
+
+    return send
+
+
+def _add_one_by_one(store: RequestStore, rows: Sequence[RequestRow]) -> None:
+    """One row that a database cannot keep must not take the others with it."""
+    for row in rows:
+        try:
+            store.add([row])
+        except StoreUnavailable as error:
+            raise NotSent(str(error)) from None
+        except Exception:
+            structlog.get_logger().exception("request_log_failed", sink="table", request_id=row.request_id)

@@ -6,17 +6,16 @@ from pathlib import Path
 import pytest
 
 from app.storage.engine import Database
-from app.storage.keys import SqlKeyStore
 from tests.api.admin.hosting import Admin, hosted
 from tests.registry.harbour import Harbour, opened_harbour
 
 
 @pytest.fixture
 async def admin(tmp_path: Path) -> AsyncIterator[Admin]:
-    """The key routes."""
+    """The key, team, user and audit routes."""
     database = Database.open(f"sqlite:///{tmp_path}/q.db")
     await database.migrate()
-    async with hosted(SqlKeyStore(database)) as admin:
+    async with hosted(database) as admin:
         yield admin
     await database.close()
 
@@ -31,5 +30,5 @@ async def harbour(tmp_path: Path) -> AsyncIterator[Harbour]:
 @pytest.fixture
 async def operator(harbour: Harbour) -> AsyncIterator[Admin]:
     """The key and container routes over that registry."""
-    async with hosted(harbour.keys, harbour) as admin:
+    async with hosted(harbour.database, harbour) as admin:
         yield admin

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from app.domain.containers import Access, Ending
-from app.domain.identity import Principal, VirtualKey
+from app.domain.identity import Holder, Principal, VirtualKey
 from app.domain.ports import Observations, SeenFile
 from tests.api.admin.hosting import Admin, Refused
 from tests.registry.harbour import HERE, THERE, Harbour
-from tests.storage.keys import NOON
+from tests.storage.keys import DEED, NOON
 
 
 def ids(answer: dict[str, Any]) -> list[str]:
@@ -104,7 +104,7 @@ async def test_the_list_is_narrowed(operator: Admin, harbour: Harbour) -> None:
         ({"status": "running", "owner": "team:sea"}, ["cntr_there", "cntr_keyed"]),
     ):
         assert ids(await operator.get("/container/list", **query)) == expected, query
-    await harbour.keys.delete([key.key_id])
+    await harbour.keys.delete([key.key_id], DEED)
     assert ids(await operator.get("/container/list", key=key.key_id)) == ["cntr_keyed"]
 
 
@@ -174,7 +174,7 @@ async def test_given_to_a_key_it_is_as_if_that_key_had_made_it(
     await harbour.add("cntr_1")
     shown = await operator.post("/container/adopt", {"container_id": "cntr_1", "key": "prod"})
     assert shown["owner"] == key.owner
-    principal = Principal.of(key)
+    principal = Principal.of(Holder(key=key))
     known = await harbour.ownerships.accessible(principal, "cntr_1")
     assert known
     assert known.access_of(principal.identities, principal.owner) is Access.WRITE

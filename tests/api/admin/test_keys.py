@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from app.domain.keys import mint
-from tests.api.admin.hosting import Admin, Refused
+from tests.api.admin.hosting import LIMITS, STANDING, Admin, Refused
 from tests.storage.keys import NOON
 
 FIELDS: dict[str, Any] = {
@@ -23,6 +23,9 @@ FIELDS: dict[str, Any] = {
     "user_id": "ann",
     "team_id": "sea",
     "blocked": False,
+    "role": "viewer",
+    "allowed_ips": ["10.0.0.0/8", "192.0.2.7/32", "2001:db8::/32"],
+    **LIMITS,
 }
 
 
@@ -39,6 +42,8 @@ async def test_generate_answers_with_the_key_and_all_about_it(admin: Admin) -> N
     assert at(made.pop("expires")) == NOON + timedelta(days=30)
     assert at(made.pop("created_at")) == at(made.pop("updated_at")) == NOON
     assert made.pop("previous_expires") is None
+    assert {name: made.pop(name) for name in STANDING} == STANDING | {"remaining": 12.5}
+    assert at(made.pop("budget_reset_at")) == NOON + timedelta(days=30)
     assert made == {name: value for name, value in FIELDS.items() if name != "duration"}
     assert await admin.works(key)
 
@@ -115,6 +120,13 @@ async def test_null_brings_the_default_back(admin: Admin) -> None:
         "container_scope": "own",
         "allowed_deployments": [],
         "previous_expires": None,
+        "role": "member",
+        "allowed_ips": [],
+        **dict.fromkeys(LIMITS),
+        "budget_timezone": "UTC",
+        "shadow": False,
+        "budget_reset_at": None,
+        **STANDING,
     }
 
 

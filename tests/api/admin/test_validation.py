@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from tests.api.admin.hosting import Admin, Refused
-from tests.storage.keys import virtual_key
+from tests.storage.keys import DEED, virtual_key
 
 REFUSED_FIELDS: list[tuple[dict[str, Any], str, str]] = [
     ({"key_alias": 1}, "invalid_type", "key_alias"),
@@ -111,10 +111,10 @@ async def test_metadata_comes_back_as_it_was(admin: Admin) -> None:
 
 
 async def test_all_unknown_fields_are_named_with_what_was_meant(admin: Admin) -> None:
-    refused = await refusal(admin, "/key/generate", {"alias_key": "a", "durations": "1d", "max_budget": 1})
+    refused = await refusal(admin, "/key/generate", {"alias_key": "a", "durations": "1d", "max_budgets": 1})
     assert (refused.status, refused.code) == (400, "unknown_parameter")
     assert "'durations'. Did you mean 'duration'?" in refused.message
-    assert "'max_budget'." in refused.message
+    assert "'max_budgets'. Did you mean 'max_budget'?" in refused.message
     assert "'alias_key'." in refused.message
 
 
@@ -195,7 +195,7 @@ async def test_a_database_that_is_away_is_a_503(admin: Admin) -> None:
     from app.storage.keys import SqlKeyStore
 
     assert isinstance(admin.store, SqlKeyStore)
-    await admin.store.add(virtual_key(alias="prod"))
+    await admin.store.add(virtual_key(alias="prod"), DEED)
     rename = "ALTER TABLE virtual_keys RENAME TO elsewhere"
     await admin.store._database.write(lambda connection: connection.exec_driver_sql(rename))
     for path, fields in (("/key/generate", {}), ("/key/block", {"key": "prod"}), ("/key/delete", {"keys": ["prod"]})):

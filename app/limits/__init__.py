@@ -1,0 +1,1 @@
+"""Who keeps count of requests: this process, or a Redis that several share."""

@@ -1,0 +1,1 @@
+"""What containers cost: a table with effective dates. Pure."""

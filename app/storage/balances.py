@@ -1,0 +1,263 @@
+"""Where accounts stand: taking room for one more container, and writing down what was spent and given back.
+
+Whoever changes several balances goes through them in the order key, user, team, so that no two wait for each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import BigInteger, ColumnElement, Connection, RowMapping, Update, bindparam, case, or_, select, update
+
+from app.domain.accounts import NO_LIMITS, Account, AccountKind, Limits
+from app.domain.spending import Balance, Crossing, NoRoom, Order, Shortage
+from app.domain.windows import window_end
+from app.storage.dialects import insert_new
+from app.storage.tables import UtcDateTime, balances, teams, users, virtual_keys
+
+_b = balances.c
+_ENDLESS: Final = 2**62
+"""More than anything that is counted: stands for no limit."""
+
+_now = bindparam("now", type_=UtcDateTime)
+_is_over: Final = _b.reset_at <= _now
+_spent_before: Final = case((_is_over, _b.spent_nanousd), else_=_b.spent_before_nanousd)
+_STANDING: Final = (
+    _b.account,
+    _b.spent_nanousd,
+    _b.spent_before_nanousd,
+    _b.reserved_nanousd,
+    _b.containers,
+    _b.memory_gb,
+    _b.reset_at,
+)
+
+
+def _moved(*where: ColumnElement[bool]) -> Update:
+    """Add to what an account has reserved, spent and alive."""
+    return (
+        update(balances)
+        .where(_b.account == bindparam("of"), *where)
+        .values(
+            spent_nanousd=_b.spent_nanousd + bindparam("spent"),
+            reserved_nanousd=_b.reserved_nanousd + bindparam("reserved"),
+            containers=_b.containers + bindparam("more_containers"),
+            memory_gb=_b.memory_gb + bindparam("more_gb"),
+        )
+    )
+
+
+_TAKE: Final = (
+    update(balances)
+    .where(
+        _b.account == bindparam("of"),
+        _b.spent_nanousd - _spent_before + _b.reserved_nanousd <= bindparam("most_before"),
+        _b.containers < bindparam("max_containers", type_=BigInteger),
+        _b.memory_gb <= bindparam("most_gb_before"),
+    )
+    .values(
+        reserved_nanousd=_b.reserved_nanousd + bindparam("needed"),
+        containers=_b.containers + 1,
+        memory_gb=_b.memory_gb + bindparam("gb"),
+        spent_before_nanousd=_spent_before,
+        reset_at=case((or_(_b.reset_at.is_(None), _is_over), bindparam("ends", type_=UtcDateTime)), else_=_b.reset_at),
+    )
+    .returning(*_STANDING)
+)
+_MOVE: Final = _moved(or_(_b.reset_at.is_(None), _b.reset_at > _now))
+_MOVE_ANYHOW: Final = _moved()
+_LOCK: Final = select(*_STANDING).where(_b.account == bindparam("of")).with_for_update()
+_BEGIN_WINDOW: Final = (
+    update(balances)
+    .where(_b.account == bindparam("of"), _is_over)
+    .values(spent_before_nanousd=_b.spent_nanousd, reset_at=bindparam("ends", type_=UtcDateTime))
+)
+_SET_WINDOW: Final = (
+    update(balances)
+    .where(_b.account == bindparam("of"))
+    .values(
+        reset_at=bindparam("ends", type_=UtcDateTime),
+        spent_before_nanousd=case(
+            (or_(_is_over, bindparam("afresh")), _b.spent_nanousd), else_=_b.spent_before_nanousd
+        ),
+    )
+)
+_THESE: Final = select(*_STANDING).where(_b.account.in_(bindparam("accounts", expanding=True)))
+
+_RANK: Final = {kind.value: rank for rank, kind in enumerate(AccountKind)}
+_LIMITS: Final = {
+    kind.value: select(table.c.limits).where(id_ == bindparam("of"))
+    for kind, table, id_ in (
+        (AccountKind.KEY, virtual_keys, virtual_keys.c.key_id),
+        (AccountKind.USER, users, users.c.user_id),
+        (AccountKind.TEAM, teams, teams.c.team_id),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """What is added to a balance; less than nothing is taken off."""
+
+    reserved_nanousd: int = 0
+    spent_nanousd: int = 0
+    containers: int = 0
+    memory_gb: int = 0
+
+    def __add__(self, other: Move) -> Move:
+        return Move(
+            self.reserved_nanousd + other.reserved_nanousd,
+            self.spent_nanousd + other.spent_nanousd,
+            self.containers + other.containers,
+            self.memory_gb + other.memory_gb,
+        )
+
+
+def take(connection: Connection, order: Order, needed_nanousd: int, now: datetime) -> tuple[Crossing, ...]:
+    """Reserve this much, and room for one container, in all of an order's accounts; which limits that crossed.
+
+    Raises NoRoom; what was written until then has to be rolled back.
+    """
+    crossings: list[Crossing] = []
+    for account in order.accounts:
+        balance = _taken(connection, account, order, needed_nanousd, now)
+        limits = account.limits
+        if limits is not NO_LIMITS:
+            crossings += _crossings(account, balance, order, needed_nanousd)
+    return tuple(crossings)
+
+
+def move(connection: Connection, changes: Iterable[tuple[Sequence[str], Move]], now: datetime) -> None:
+    """Add to balances, whether there is room or not. Each change is made to all of its accounts."""
+    totals: dict[str, Move] = {}
+    for accounts, change in changes:
+        for account in accounts:
+            totals[account] = totals[account] + change if account in totals else change
+    for account in sorted(totals, key=_place):
+        change = totals[account]
+        values = {
+            "of": account,
+            "now": now,
+            "reserved": change.reserved_nanousd,
+            "spent": change.spent_nanousd,
+            "more_containers": change.containers,
+            "more_gb": change.memory_gb,
+        }
+        if not connection.execute(_MOVE, values).rowcount:
+            _open_window(connection, account, now)
+            connection.execute(_MOVE_ANYHOW, values)
+
+
+def set_window(connection: Connection, account: str, reset_at: datetime | None, *, afresh: bool, now: datetime) -> None:
+    """Let an account's window end at this time, or never; `afresh`, or where the last one is over, it begins now."""
+    _add(connection, account)
+    connection.execute(_SET_WINDOW, {"of": account, "ends": reset_at, "afresh": afresh, "now": now})
+
+
+def standing(connection: Connection, accounts: Sequence[str], now: datetime) -> dict[str, Balance]:
+    """By name, where these accounts stand; zeros for one that nothing was ever counted for."""
+    rows = connection.execute(_THESE, {"accounts": list(accounts)}).mappings()
+    known = {row["account"]: _balance(row, now) for row in rows}
+    return {account: known.get(account) or Balance(account=account) for account in accounts}
+
+
+def _taken(connection: Connection, account: Account, order: Order, needed: int, now: datetime) -> Balance:
+    """Take the room in one account; its balance afterwards. Raises NoRoom."""
+    limits = account.limits
+    hard = NO_LIMITS if limits.shadow else limits
+    budget = _ENDLESS if hard.max_budget_nanousd is None else hard.max_budget_nanousd
+    memory = _ENDLESS if hard.max_memory_gb is None else hard.max_memory_gb
+    asked = {
+        "of": account.name,
+        "now": now,
+        "needed": needed,
+        "gb": order.memory_gb,
+        "most_before": budget - needed,
+        "max_containers": _ENDLESS if hard.max_containers is None else hard.max_containers,
+        "most_gb_before": memory - order.memory_gb,
+        "ends": _window_end(limits, now),
+    }
+    while True:
+        row = connection.execute(_TAKE, asked).mappings().one_or_none()
+        if row is not None:
+            return _balance(row, now)
+        if not _add(connection, account.name):
+            found = connection.execute(_LOCK, {"of": account.name}).mappings().one()
+            balance = _balance(found, now)
+            shortage = _shortage(balance, hard, needed, order.memory_gb)
+            if shortage is not None:  # else room was made in between
+                raise NoRoom(account, shortage, balance, needed)
+
+
+def _crossings(account: Account, balance: Balance, order: Order, needed: int) -> list[Crossing]:
+    """The limits that were crossed by what has just been taken."""
+    limits, crossings = account.limits, []
+    before = replace(
+        balance,
+        reserved_nanousd=balance.reserved_nanousd - needed,
+        containers=balance.containers - 1,
+        memory_gb=balance.memory_gb - order.memory_gb,
+    )
+    if limits.shadow and (shortage := _shortage(before, limits, needed, order.memory_gb)) is not None:
+        crossings.append(Crossing(account=account, shortage=shortage, is_soft=False, balance=balance))
+    soft = limits.soft_budget_nanousd
+    if soft is not None:
+        after = balance.spent_nanousd + balance.reserved_nanousd
+        if after - needed <= soft < after:
+            crossings.append(Crossing(account=account, shortage=Shortage.BUDGET, is_soft=True, balance=balance))
+    return crossings
+
+
+def _shortage(balance: Balance, limits: Limits, needed: int, memory_gb: int) -> Shortage | None:
+    """What an account has no room for."""
+    budget = limits.max_budget_nanousd
+    if budget is not None and balance.spent_nanousd + balance.reserved_nanousd + needed > budget:
+        return Shortage.BUDGET
+    if limits.max_containers is not None and balance.containers >= limits.max_containers:
+        return Shortage.CONTAINERS
+    if limits.max_memory_gb is not None and balance.memory_gb + memory_gb > limits.max_memory_gb:
+        return Shortage.MEMORY
+    return None
+
+
+def _open_window(connection: Connection, account: str, now: datetime) -> None:
+    """Begin an account's next window, where the last is over, or its row, where there is none."""
+    kind, _, name = account.partition(":")
+    limits = connection.execute(_LIMITS[kind], {"of": name}).scalar_one_or_none()
+    _add(connection, account)
+    connection.execute(_BEGIN_WINDOW, {"of": account, "now": now, "ends": _window_end(limits or NO_LIMITS, now)})
+
+
+def _window_end(limits: Limits, now: datetime) -> datetime | None:
+    if limits.budget_duration is None:
+        return None
+    return window_end(limits.budget_duration, limits.budget_timezone, now)
+
+
+def _add(connection: Connection, account: str) -> bool:
+    """Make an account's row of zeros; False where it has one."""
+    zeros = dict.fromkeys(("spent_nanousd", "spent_before_nanousd", "reserved_nanousd", "containers", "memory_gb"), 0)
+    add = insert_new(balances, connection.dialect.name, "account")
+    return connection.execute(add, {"account": account, "reset_at": None, **zeros}).rowcount > 0
+
+
+def _balance(row: RowMapping, now: datetime) -> Balance:
+    reset_at: datetime | None = row["reset_at"]
+    is_over = reset_at is not None and reset_at <= now
+    return Balance(
+        account=row["account"],
+        spent_nanousd=0 if is_over else row["spent_nanousd"] - row["spent_before_nanousd"],
+        total_spent_nanousd=row["spent_nanousd"],
+        reserved_nanousd=row["reserved_nanousd"],
+        containers=row["containers"],
+        memory_gb=row["memory_gb"],
+        reset_at=None if is_over else reset_at,
+    )
+
+
+def _place(account: str) -> tuple[int, str]:
+    """Where an account stands in the order in which all are locked."""
+    return _RANK[account.partition(":")[0]], account

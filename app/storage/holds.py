@@ -1,0 +1,289 @@
+"""What is held for containers, from the intent to the last entry. Each function is part of a transaction.
+
+Rows are locked in the order creation, container, hold, balances.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import Connection, RowMapping, bindparam, insert, select, update
+
+from app.domain.accounts import AccountKind
+from app.domain.containers import Container
+from app.domain.spending import MINUTE, Crossing, EntryKind, Extension, Order, Price
+from app.storage import balances
+from app.storage.balances import Move
+from app.storage.tables import entries, holds
+
+LONGEST: Final = 366 * 24 * 60
+"""The most minutes that are held for at once, whatever anybody says: a container that is used is held for again."""
+
+_h = holds.c
+_IS_OPEN: Final = _h.closed_at.is_(None)
+
+_ADD: Final = insert(holds)
+_ENTER: Final = insert(entries)
+_LOCK: Final = select(holds).where(_h.hold_id == bindparam("id")).with_for_update()
+_LOCK_OF: Final = select(holds).where(_h.container_id == bindparam("container_id")).with_for_update()
+_LOCK_OPEN_OF: Final = _LOCK_OF.where(_IS_OPEN)
+_CHANGE: Final = update(holds).where(_h.hold_id == bindparam("id"))
+_LET_GO: Final = _CHANGE.values(container_id=None)
+_CLOSE: Final = _CHANGE.values(closed_at=bindparam("closed"), reserved_nanousd=0, spent_nanousd=bindparam("spent"))
+_LOCK_EXPIRED: Final = (
+    select(holds)
+    .where(_IS_OPEN, _h.covered_until < bindparam("before"), _h.container_id.is_not(None))
+    .order_by(_h.covered_until)
+    .limit(bindparam("most"))
+    .with_for_update(skip_locked=True)
+)
+_LOCK_ABANDONED: Final = (
+    select(holds)
+    .where(_IS_OPEN, _h.covered_until < bindparam("before"), _h.container_id.is_(None))
+    .order_by(_h.covered_until)
+    .limit(bindparam("most"))
+    .with_for_update(skip_locked=True)
+)
+
+_ABOUT: Final = (
+    "hold_id",
+    "container_id",
+    "key_id",
+    "user_id",
+    "team_id",
+    "tags",
+    "provider",
+    "deployment",
+    "memory_limit",
+)
+"""What an entry takes over from its hold."""
+
+
+class Posting(NamedTuple):
+    """What one entry does to a hold."""
+
+    kind: EntryKind
+    reserved_nanousd: int
+    spent_nanousd: int
+
+
+def open_hold(connection: Connection, hold_id: str, order: Order) -> tuple[Crossing, ...]:
+    """Reserve what a container may cost until it would expire by itself. Raises NoRoom; then all is to be rolled back.
+
+    Returns the limits that were crossed.
+    """
+    minutes = min(order.minutes, LONGEST)
+    needed = order.price.cost(minutes)
+    crossings = balances.take(connection, order, needed, order.started_at)
+    names = {account.kind: account.id for account in order.accounts}
+    about = {
+        "hold_id": hold_id,
+        "container_id": None,
+        "key_id": names[AccountKind.KEY],
+        "user_id": names.get(AccountKind.USER),
+        "team_id": names.get(AccountKind.TEAM),
+        "tags": list(order.tags),
+        "provider": order.provider,
+        "deployment": order.deployment,
+        "memory_limit": order.memory_limit,
+        "reserved_nanousd": needed,
+        "spent_nanousd": 0,
+        "request_id": order.request_id,
+    }
+    connection.execute(_ENTER, {"at": order.started_at, "kind": EntryKind.RESERVE, **about})
+    hold = about | {
+        "memory_gb": order.memory_gb,
+        "nanousd_per_unit": order.price.nanousd_per_unit,
+        "unit_minutes": order.price.unit_minutes,
+        "minimum_minutes": order.price.minimum_minutes,
+        "minutes": minutes,
+        "started_at": order.started_at,
+        "covered_until": order.started_at + minutes * MINUTE,
+        "closed_at": None,
+    }
+    connection.execute(_ADD, hold)
+    return crossings
+
+
+def settle_least(connection: Connection, hold_id: str, container: Container, now: datetime, *, is_living: bool) -> int:
+    """A container is made: settle the least that it costs, and hold what it may still cost. Returns the least.
+
+    How long it lives unused its upstream says. `is_living`: it was registered before and has not ended; whoever pays
+    for it already goes on then, and this costs nothing. What was released before is held again.
+    """
+    hold = _one(connection, hold_id)
+    if hold is None:
+        return 0
+    price, container_id = _price(hold), container.container_id
+    least = price.cost(0)
+    if hold["container_id"] is not None:
+        return least if hold["container_id"] == container_id else 0
+    if _give_way(connection, container_id, now, is_living=is_living):
+        _release(connection, hold, now)
+        return 0
+    said = container.expires_after_minutes
+    minutes = hold["minutes"] if said is None else min(said, LONGEST)
+    was_open = hold["closed_at"] is None
+    correction = price.cost(minutes) - hold["reserved_nanousd"]
+    if was_open:
+        kind = EntryKind.RESERVE if correction > 0 else EntryKind.RELEASE
+        postings = [Posting(kind, correction, 0), Posting(EntryKind.SETTLE, -least, least)]
+    else:
+        postings = [Posting(EntryKind.ADJUST, correction - least, least)]
+    kept = {
+        "container_id": container_id,
+        "deployment": container.deployment,
+        "minutes": minutes,
+        "covered_until": hold["started_at"] + minutes * MINUTE,
+        "closed_at": None,
+    }
+    _post(connection, hold, postings, now, kept, alive=0 if was_open else 1)
+    return least
+
+
+def release(connection: Connection, hold_id: str, now: datetime) -> None:
+    """Nothing was made: give everything back."""
+    hold = _one(connection, hold_id)
+    if hold is not None:
+        _release(connection, hold, now)
+
+
+def settle_deleted(connection: Connection, container_id: str, at: datetime, request_id: str | None) -> int:
+    """The container was deleted at this time: settle what it cost, release the rest. Returns what that spent."""
+    hold = connection.execute(_LOCK_OPEN_OF, {"container_id": container_id}).mappings().one_or_none()
+    if hold is None:
+        return 0
+    minutes = max(1, -((hold["started_at"] - at) // MINUTE))  # those that have begun
+    due: int = _price(hold).cost(minutes) - hold["spent_nanousd"]
+    spent: int = max(0, min(due, hold["reserved_nanousd"]))
+    _close(connection, hold, spent, at, request_id)
+    return spent
+
+
+def extend(connection: Connection, container_id: str, used_at: datetime) -> Extension | None:
+    """The container was used and lives longer: reserve what that may cost. None where nothing is held for it."""
+    hold = connection.execute(_LOCK_OPEN_OF, {"container_id": container_id}).mappings().one_or_none()
+    if hold is None:
+        return None
+    life = timedelta(minutes=hold["minutes"])
+    covered_until: datetime = hold["covered_until"]
+    if used_at + life <= covered_until:
+        return Extension(covered_until=covered_until, free_until=covered_until - life, reserved_nanousd=0)
+    minutes = -((hold["started_at"] - used_at - life) // MINUTE)
+    covered_until = hold["started_at"] + minutes * MINUTE
+    reserved = _price(hold).cost(minutes) - hold["reserved_nanousd"] - hold["spent_nanousd"]
+    postings = [Posting(EntryKind.RESERVE, reserved, 0)] if reserved > 0 else []
+    _post(connection, hold, postings, used_at, {"covered_until": covered_until})
+    return Extension(covered_until=covered_until, free_until=covered_until - life, reserved_nanousd=max(reserved, 0))
+
+
+def close_expired(connection: Connection, before: datetime, now: datetime, limit: int) -> int:
+    """Settle holds that covered their containers until before this time; how many those were."""
+    found = connection.execute(_LOCK_EXPIRED, {"before": before, "most": limit}).mappings().all()
+    _close_all(connection, [(hold, hold["reserved_nanousd"]) for hold in found], now)
+    return len(found)
+
+
+def release_abandoned(connection: Connection, before: datetime, now: datetime, limit: int) -> int:
+    """Release holds of creates of which nobody ever learned what came; how many those were."""
+    found = connection.execute(_LOCK_ABANDONED, {"before": before, "most": limit}).mappings().all()
+    _close_all(connection, [(hold, 0) for hold in found], now)
+    return len(found)
+
+
+def _give_way(connection: Connection, container_id: str, now: datetime, *, is_living: bool) -> bool:
+    """Whether another hold pays for the container of this id. One that paid for an earlier container lets go of it."""
+    other = connection.execute(_LOCK_OF, {"container_id": container_id}).mappings().one_or_none()
+    if other is None:
+        return False
+    if other["closed_at"] is None:
+        if is_living:
+            return True
+        _close(connection, other, other["reserved_nanousd"], now)
+    connection.execute(_LET_GO, {"id": other["hold_id"]})
+    return False
+
+
+def _release(connection: Connection, hold: RowMapping, now: datetime) -> None:
+    if hold["closed_at"] is None and hold["container_id"] is None:
+        _close(connection, hold, 0, now)
+
+
+def _close(connection: Connection, hold: RowMapping, spent: int, at: datetime, request_id: str | None = None) -> None:
+    _close_all(connection, [(hold, spent)], at, request_id)
+
+
+def _close_all(
+    connection: Connection, closing: Sequence[tuple[RowMapping, int]], at: datetime, request_id: str | None = None
+) -> None:
+    """Spend so much of what each of these has reserved, give the rest back, and hold nothing any more."""
+    if not closing:
+        return
+    lines: list[dict[str, Any]] = []
+    changes: list[dict[str, Any]] = []
+    moves: list[tuple[list[str], Move]] = []
+    for hold, spent in closing:
+        reserved = hold["reserved_nanousd"]
+        postings = [Posting(EntryKind.SETTLE, -spent, spent)] if spent else []
+        if reserved > spent:
+            postings.append(Posting(EntryKind.RELEASE, spent - reserved, 0))
+        lines += _lines(hold, postings, at, request_id or hold["request_id"])
+        changes.append({"id": hold["hold_id"], "closed": at, "spent": hold["spent_nanousd"] + spent})
+        moves.append((_accounts(hold), Move(-reserved, spent, -1, -hold["memory_gb"])))
+    if lines:
+        connection.execute(_ENTER, lines)
+    connection.execute(_CLOSE, changes)
+    balances.move(connection, moves, at)
+
+
+def _post(
+    connection: Connection,
+    hold: RowMapping,
+    postings: Sequence[Posting],
+    at: datetime,
+    kept: dict[str, Any],
+    *,
+    alive: int = 0,
+) -> None:
+    """Write entries, and what they and `kept` make of the hold. `alive` is 1 for one that is held again."""
+    postings = [posting for posting in postings if posting.reserved_nanousd or posting.spent_nanousd]
+    reserved = sum(posting.reserved_nanousd for posting in postings)
+    spent = sum(posting.spent_nanousd for posting in postings)
+    if postings:
+        connection.execute(_ENTER, _lines({**hold, **kept}, postings, at, hold["request_id"]))
+    amounts = {
+        "reserved_nanousd": hold["reserved_nanousd"] + reserved,
+        "spent_nanousd": hold["spent_nanousd"] + spent,
+    }
+    connection.execute(_CHANGE, {"id": hold["hold_id"], **kept, **amounts})
+    change = Move(reserved, spent, alive, alive * hold["memory_gb"])
+    if change != Move():
+        balances.move(connection, [(_accounts(hold), change)], at)
+
+
+def _lines(
+    hold: RowMapping | dict[str, Any], postings: Iterable[Posting], at: datetime, request_id: str | None
+) -> list[dict[str, Any]]:
+    """Entries of the ledger."""
+    about = {name: hold[name] for name in _ABOUT}
+    return [{"at": at, "request_id": request_id, **about, **posting._asdict()} for posting in postings]
+
+
+def _one(connection: Connection, hold_id: str) -> RowMapping | None:
+    return connection.execute(_LOCK, {"id": hold_id}).mappings().one_or_none()
+
+
+def _price(hold: RowMapping) -> Price:
+    return Price(
+        nanousd_per_unit=hold["nanousd_per_unit"],
+        unit_minutes=hold["unit_minutes"],
+        minimum_minutes=hold["minimum_minutes"],
+    )
+
+
+def _accounts(hold: RowMapping) -> list[str]:
+    """The names of who pays."""
+    names = (("key", hold["key_id"]), ("user", hold["user_id"]), ("team", hold["team_id"]))
+    return [f"{kind}:{name}" for kind, name in names if name is not None]

@@ -1,0 +1,185 @@
+"""The request log's rows: all of them, in batches, and what happens where they cannot be kept."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from app.domain.errors import ErrorCode, GatewayError
+from app.domain.ports import StoreUnavailable
+from app.domain.requests import RequestRow
+from app.hooks.builtin import log as module
+from app.hooks.builtin.log import EVERY_SECONDS, MAX_ROWS, RequestLog
+from tests.exchanges import answered_exchange, opened_exchange
+from tests.logs import captured_log
+
+
+class Shelf:
+    """A store in memory, that can be away, slow, or refuse a row."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[RequestRow]] = []
+        self.away = False
+        self.refuses: str | None = None
+        self.asked = threading.Event()
+        self.stored = threading.Event()
+
+    @property
+    def ids(self) -> list[str]:
+        return [row.request_id for batch in self.batches for row in batch]
+
+    def add(self, rows: Sequence[RequestRow]) -> None:
+        self.asked.set()
+        if self.away:
+            raise StoreUnavailable("the database did not answer")
+        if any(row.request_id == self.refuses for row in rows):
+            raise ValueError
+        self.batches.append(list(rows))
+        self.stored.set()
+
+    async def purge(self, before: datetime, limit: int) -> int:
+        raise NotImplementedError
+
+
+@contextmanager
+def logging_to(shelf: Shelf, **options: Any) -> Iterator[RequestLog]:
+    log = RequestLog(store=shelf, **options)
+    yield log
+    log.close(5)
+
+
+def settle(log: RequestLog, count: int, first: int = 0) -> list[str]:
+    ids = [f"req_{number:032x}" for number in range(first, first + count)]
+    for request_id in ids:
+        exchange = answered_exchange()
+        exchange.request_id = request_id
+        log.settled(exchange)
+    return ids
+
+
+def test_a_row_says_what_the_line_says() -> None:
+    shelf = Shelf()
+    exchange = answered_exchange()
+    exchange.cost_nanousd = 30_000_000
+    exchange.started_at_unix = 1_700_000_000.0
+    exchange.ended_at = exchange.started_at + 0.5
+    with captured_log() as lines:
+        with logging_to(shelf) as log:
+            log.settled(exchange)
+        (line,) = lines.events("request")
+    (row,) = shelf.batches[0]
+    for name in set(row._fields) & set(line):
+        assert getattr(row, name) == line[name], name
+    assert (row.at, line["timestamp"]) == ("2023-11-14 22:13:20.500000", "2023-11-14T22:13:20.500000Z")
+    assert (row.response, row.request, row.tags) == ('{"id":"cntr_1","object":"container"}', None, "[]")
+
+
+def test_a_burst_is_kept_whole_in_large_batches() -> None:
+    shelf = Shelf()
+    with logging_to(shelf) as log:
+        ids = settle(log, 2 * MAX_ROWS + 1)
+    assert shelf.ids == ids
+    assert all(len(batch) <= MAX_ROWS for batch in shelf.batches)
+    assert len(shelf.batches) <= 6
+
+
+def test_a_single_row_is_kept_within_a_second() -> None:
+    shelf = Shelf()
+    with logging_to(shelf) as log:
+        begun = time.monotonic()
+        settle(log, 1)
+        assert shelf.stored.wait(5)
+        assert time.monotonic() - begun < EVERY_SECONDS + 0.5
+
+
+def test_probes_are_no_rows() -> None:
+    shelf = Shelf()
+    with logging_to(shelf) as log:
+        exchange = opened_exchange("/metrics")
+        exchange.status = 200
+        log.settled(exchange)
+    assert shelf.ids == []
+
+
+def test_a_row_that_cannot_be_kept_takes_no_other_with_it() -> None:
+    shelf = Shelf()
+    shelf.refuses = f"req_{1:032x}"
+    with captured_log() as lines:
+        with logging_to(shelf) as log:
+            ids = settle(log, 3)
+        assert [event["request_id"] for event in lines.events("request_log_failed")] == [ids[1]]
+    assert shelf.ids == [ids[0], ids[2]]
+
+
+def test_rows_wait_for_a_database_that_is_away() -> None:
+    shelf = Shelf()
+    shelf.away = True
+    with logging_to(shelf) as log:
+        ids = settle(log, 10)
+        assert shelf.asked.wait(5)
+        shelf.away = False
+    assert shelf.ids == ids
+
+
+def test_what_finds_no_room_is_dropped_and_counted() -> None:
+    shelf = Shelf()
+    shelf.away = True
+    log = RequestLog(store=shelf, blocks=False, max_pending_bytes=100_000)
+    settle(log, 1000)
+    assert not log.is_full
+    log.close(0.1)
+    assert sum(log.dropped().values()) == 1000
+
+
+async def test_new_requests_wait_while_the_log_is_full() -> None:
+    shelf = Shelf()
+    shelf.away = True
+    log = RequestLog(store=shelf, max_pending_bytes=100_000)
+    assert not log.is_full
+    ids = settle(log, 60)
+    assert log.is_full
+    waiting = [asyncio.create_task(log.room()) for _ in range(3)]
+    await asyncio.sleep(0)
+    assert await asyncio.to_thread(shelf.asked.wait, 5)
+    assert not any(task.done() for task in waiting)
+    waiting.pop().cancel()
+    shelf.away = False
+    async with asyncio.timeout(10):
+        await asyncio.gather(*waiting)
+    assert not log.is_full
+    await asyncio.to_thread(log.close, 5)
+    assert shelf.ids == ids
+    assert not any(log.dropped().values())
+
+
+async def test_nobody_waits_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WAIT_SECONDS", 0.05)
+    shelf = Shelf()
+    shelf.away = True
+    log = RequestLog(store=shelf, max_pending_bytes=10_000)
+    settle(log, 20)
+    with pytest.raises(GatewayError) as refused:
+        await log.room()
+    assert refused.value.code is ErrorCode.STORE_UNAVAILABLE
+    await asyncio.to_thread(log.close, 0.1)
+
+
+def test_a_large_body_is_left_out_rather_than_the_request() -> None:
+    shelf = Shelf()
+    log = RequestLog(store=shelf, blocks=False, max_pending_bytes=60_000)
+    for number in range(6):
+        exchange = answered_exchange(bytes_in=10_000_000)
+        exchange.request_id = f"req_{number}"
+        exchange.request_json = {"name": "x"}
+        log.settled(exchange)
+    log.close(5)
+    rows = [row for batch in shelf.batches for row in batch]
+    assert len(rows) == 6
+    assert {row.request for row in rows} == {'{"name":"x"}', '"[no room]"'}

@@ -1,0 +1,41 @@
+"""What is kept from being imported, and that who wants it all the same can have it. In processes of their own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from tests.e2e.gateway import ROOT
+
+
+def python(program: str) -> str:
+    command = [sys.executable, "-W", "error", "-c", program]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60).stdout
+
+
+SPARED = """
+import sys
+from app.sparing import models_built_when_used, uvicorn_without_its_command, without
+with models_built_when_used(), uvicorn_without_its_command(), without("rich"):
+    import app.serving
+"""
+
+
+def test_what_nobody_uses_is_not_imported() -> None:
+    loaded = python(f"{SPARED}\nprint(*sys.modules)").split()
+    assert "uvicorn.server" in loaded
+    assert not {"uvicorn.main", "uvicorn.supervisors", "click", "rich", "pydantic.v1", "alembic", "httpx"} & set(loaded)
+
+
+def test_who_asks_for_it_later_gets_it() -> None:
+    wanted = "import rich, uvicorn\nprint(uvicorn.Server.__name__, uvicorn.run.__name__, hasattr(uvicorn, 'x'))"
+    assert python(f"{SPARED}\n{wanted}") == "Server run False\n"
+
+
+def test_models_are_built_when_they_are_used() -> None:
+    program = """
+from fastapi.openapi.models import Info
+from pydantic import BaseModel
+print(Info.__pydantic_complete__, Info(title="x", version="1").title, BaseModel.model_config)
+"""
+    assert python(f"{SPARED}\n{program}") == "False x {}\n"
