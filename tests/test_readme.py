@@ -75,13 +75,15 @@ def test_shell_and_python_blocks_run_as_they_stand(gateway: RunningGateway, fold
         ["bash", "-c", at(gateway, "".join(script))],
         check=False,
         cwd=folder,
-        env=clean_environment(),
+        env=clean_environment(PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}", PYTHONPATH=str(ROOT)),
         capture_output=True,
         text=True,
         timeout=60,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("Ever Given,7") == 2
+    assert done.stdout.count("Ever Given,7") == 3
+    assert (folder / "copy.csv").read_text() == "Ever Given,7\n"
+    assert '"max_budget":0.06' in done.stdout
     assert '"deleted":true' in done.stdout
     assert re.search(r"/mnt/data/[0-9a-f]{32}-berths.csv 13\n", done.stdout)
     assert '"key_alias":"reports"' in done.stdout
