@@ -36,6 +36,8 @@ containers = typer.Typer(
     help="See and clean up containers, on a running gateway.", no_args_is_help=True, rich_markup_mode=None
 )
 cli.add_typer(containers, name="containers")
+db = typer.Typer(help="Look after the database.", no_args_is_help=True, rich_markup_mode=None)
+cli.add_typer(db, name="db")
 
 Config = Annotated[
     Path | None, typer.Option("--config", help="Settings file. Default: QUAYMASTER_CONFIG, ./config.yaml.")
@@ -201,6 +203,30 @@ def reap(
     show_json(answer) if as_json else show_reaped(answer)
     if answer["failed"] or answer["unlisted"]:
         raise typer.Exit(1)
+
+
+@db.command("verify-audit")
+def verify_audit(config: Config = None) -> None:
+    """Prove that nobody changed, removed or added a row of the audit log. Exits 1 where somebody did."""
+    settings = _settings(config)
+    from app.domain.ports import StoreUnavailable
+    from app.storage.errors import UnsupportedDatabase
+    from app.verify import audit_verdict
+
+    try:
+        verdict = asyncio.run(audit_verdict(settings))
+    except (StoreUnavailable, UnsupportedDatabase) as error:
+        print(f"quaymaster: {error}", file=sys.stderr)
+        raise typer.Exit(1) from None
+    print(f"rows that are whole: {verdict.rows}")
+    if verdict.broken_at is not None:
+        print(f"the first that is not: {verdict.broken_at}")
+        raise typer.Exit(1)
+    if verdict.head is not None:
+        print(f"hash of the last: {verdict.head}")
+        print(
+            "The log is whole up to there. Keep this hash elsewhere: only who has it sees that later rows were removed."
+        )
 
 
 @contextmanager
