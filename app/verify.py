@@ -30,10 +30,14 @@ async def asked(settings: Settings, question: Callable[[Database], Awaitable[T]]
     url = settings.database_url.get_secret_value()
     database = Database.open(url)
     try:
-        if url.startswith("sqlite:") and not Path(make_url(url).database or "").exists():  # to look would make it
+        if _is_missing_file(url):  # which to look into would make
             raise StoreUnavailable("the database is not there yet; `quaymaster serve` makes it")
         if not await database.read(migrations.is_current):
             raise StoreUnavailable("the database is not at this version; `quaymaster serve` brings it there")
         return await question(database)
     finally:
         await database.close()
+
+
+def _is_missing_file(url: str) -> bool:
+    return url.startswith("sqlite:") and not Path(make_url(url).database or "").exists()
