@@ -229,6 +229,26 @@ def verify_audit(config: Config = None) -> None:
         )
 
 
+@db.command("verify-ledger")
+def verify_ledger(config: Config = None) -> None:
+    """Add up the whole ledger, and compare with balances and holds. Exits 1 where they do not agree."""
+    settings = _settings(config)
+    from app.domain.ports import StoreUnavailable
+    from app.storage.errors import UnsupportedDatabase
+    from app.verify import ledger_discrepancies
+
+    try:
+        found = asyncio.run(ledger_discrepancies(settings))
+    except (StoreUnavailable, UnsupportedDatabase) as error:
+        print(f"quaymaster: {error}", file=sys.stderr)
+        raise typer.Exit(1) from None
+    for line in found:
+        print(line)
+    print(f"what does not agree: {len(found)}" if found else "The books agree.")
+    if found:
+        raise typer.Exit(1)
+
+
 @contextmanager
 def _remote(config: Path | None, base_url: str | None, api_key: str | None) -> Iterator[Remote]:
     """A running gateway; what it refuses ends the command."""

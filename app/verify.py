@@ -13,6 +13,7 @@ from app.domain.ports import AuditVerdict, StoreUnavailable
 from app.storage import migrations
 from app.storage.audit import SqlAuditLog
 from app.storage.engine import Database
+from app.storage.ledger import SqlLedger
 
 T = TypeVar("T")
 
@@ -20,6 +21,11 @@ T = TypeVar("T")
 async def audit_verdict(settings: Settings) -> AuditVerdict:
     """Go along the whole audit log. Raises StoreUnavailable, UnsupportedDatabase."""
     return await asked(settings, lambda database: SqlAuditLog(database).verify())
+
+
+async def ledger_discrepancies(settings: Settings) -> list[str]:
+    """Whether balances and holds are the sums of the ledger's entries. Raises StoreUnavailable, UnsupportedDatabase."""
+    return await asked(settings, lambda database: SqlLedger(database).verify())
 
 
 async def asked(settings: Settings, question: Callable[[Database], Awaitable[T]]) -> T:
