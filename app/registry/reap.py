@@ -260,7 +260,7 @@ class Reaper:
     async def _judge(self, container: Container, round_: _Round) -> Condemned | None:
         key_id = container.key_id
         if round_.wanted.revoked_keys and key_id is not None and key_id not in round_.asked:
-            became = why_revoked(await self._keys.get(key_id), round_.now)
+            became = why_revoked(await self._keys.holder(key_id), round_.now)
             round_.asked.add(key_id)
             if became is not None:
                 round_.revoked[key_id] = became
