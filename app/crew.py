@@ -158,8 +158,9 @@ def _close(sockets: Iterable[socket.socket]) -> None:
 
 def _import_what_all_need(settings: Settings) -> None:
     """What processes import before they part takes memory once. Nothing here starts a thread."""
-    if not settings.database_url.get_secret_value().startswith("sqlite"):
-        with suppress(ImportError):  # a worker says it better
+    with suppress(ImportError):  # a worker says it better
+        if not settings.database_url.get_secret_value().startswith("sqlite"):
             import app.storage.postgres
+        import app.limits.redis  # noqa: F401
     if any(deployment.transport == "httpx" for deployment in settings.deployments):
         import app.upstream.client  # noqa: F401
