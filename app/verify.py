@@ -9,7 +9,8 @@ from typing import TypeVar
 from sqlalchemy import make_url
 
 from app.config.settings import Settings
-from app.domain.ports import AuditVerdict, StoreUnavailable
+from app.domain.ports import StoreUnavailable
+from app.domain.stores import AuditVerdict
 from app.storage import migrations
 from app.storage.audit import SqlAuditLog
 from app.storage.engine import Database

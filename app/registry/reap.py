@@ -18,15 +18,8 @@ from app.domain.containers import Container, Ending
 from app.domain.deployments import Deployment
 from app.domain.errors import FaultKind, UpstreamFault
 from app.domain.identity import MASTER_KEY_ID
-from app.domain.ports import (
-    AuditLog,
-    ContainerStore,
-    CreationStore,
-    Deed,
-    KeyStore,
-    Observations,
-    StoreUnavailable,
-)
+from app.domain.ports import ContainerStore, CreationStore, Observations, StoreUnavailable
+from app.domain.stores import AuditLog, Deed, KeyStore
 from app.registry.condemned import Condemned, Criteria, condemn, why_revoked
 from app.registry.listing import listed
 from app.registry.notes import Notes

@@ -12,7 +12,8 @@ import pytest
 from app.domain.errors import GatewayError
 from app.domain.identity import Holder, Principal, Team, User, VirtualKey
 from app.domain.keys import MintedKey, mint
-from app.domain.ports import Deed, StoreUnavailable
+from app.domain.ports import StoreUnavailable
+from app.domain.stores import Deed
 from app.gateway.authenticate import Authenticator
 from app.storage.engine import Database
 from app.storage.groups import sql_teams, sql_users

@@ -13,7 +13,8 @@ import pytest
 from app.config.registry import ReapSettings
 from app.domain.containers import Access, Container, Ending
 from app.domain.identity import MASTER_KEY_ID, Team
-from app.domain.ports import Deed, StoreUnavailable
+from app.domain.ports import StoreUnavailable
+from app.domain.stores import Deed
 from app.registry.condemned import Criteria
 from app.registry.reap import AT_ONCE, MAX_FAILURES, Harvest, Outcome
 from app.storage.audit import SqlAuditLog
