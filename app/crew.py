@@ -161,6 +161,6 @@ def _import_what_all_need(settings: Settings) -> None:
     with suppress(ImportError):  # a worker says it better
         if not settings.database_url.get_secret_value().startswith("sqlite"):
             import app.storage.postgres
-        import app.limits.redis  # noqa: F401
+        import app.limits.redis
     if any(deployment.transport == "httpx" for deployment in settings.deployments):
         import app.upstream.client  # noqa: F401
