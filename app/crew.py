@@ -18,8 +18,9 @@ from typing import Any, Final
 from app.api.server import why_not
 from app.config.problems import ConfigurationError
 from app.config.settings import Settings
+from app.deployments import Hosted
 from app.local.server import LocalServer
-from app.main import Company, Hosted, migrate
+from app.main import Company, migrate
 from app.serving import StartError, banner, master_key_of, run_loop, serve
 from app.telemetry.logging import configure_logging
 from app.telemetry.turns import SharedStdout, open_turns
