@@ -32,7 +32,7 @@ from app.config.settings import Settings
 from app.deployments import Hosted, open_deployments
 from app.domain.addresses import parse_network
 from app.domain.deployments import Deployment
-from app.domain.limiting import TEND_SECONDS
+from app.domain.limiting import TEND_SECONDS, Limiter
 from app.domain.ports import StoreUnavailable
 from app.gateway.admit import Admission
 from app.gateway.authenticate import Authenticator
@@ -122,20 +122,11 @@ async def create_app(
         stack.push_async_callback(database.close)
         await database.migrate()
         request_store = SqlRequestStore(database)
-        requests = OpenRequestLog(settings.logging, settings.request_log, request_store, version=VERSION)
-        stack.push_async_callback(asyncio.to_thread, requests.close)
-        metrics.watch_request_log(requests.hook.dropped)
-        plugins = [load_plugin(plugin.use, plugin.options) for plugin in settings.hooks.plugins]
-        hooks = HookRunner([requests.hook, *plugins], metrics, timeout_seconds=settings.hooks.timeout_seconds)
+        requests, hooks = _open_hooks(settings, request_store, metrics, stack)
         keys = SqlKeyStore(database)
         authenticator = Authenticator(keys, master_key)
         stack.push_async_callback(authenticator.aclose)
-        redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
-        limiter = await open_limiter(redis_url, settings.limits, settings.server.workers, metrics)
-        stack.push_async_callback(limiter.aclose)
-        daily = DailyBytes(SqlDailyBytes(database))
-        stack.push_async_callback(daily.aclose)
-        admission = Admission(limiter, daily, metrics)
+        limiter, daily = await _open_limits(settings, database, metrics, stack)
         fleet = _Fleet(settings, await open_deployments(settings, company.hosted, stack), hooks)
         costs = Costs(prices_of(settings.pricing), hooks, metrics)
         registry = _Registry(settings, database, keys, fleet, costs=costs, tasks=tasks)
@@ -143,37 +134,58 @@ async def create_app(
         stack.push_async_callback(registry.notes.flush, final=True)
         metrics.watch_deployments(lambda: {each["deployment"]: each["state"] for each in fleet.health()})
 
-        async def database_answers() -> bool:
-            try:
-                await keys.get("0" * 16)
-            except StoreUnavailable:
-                return False
-            return True
-
         await hooks.startup()
         stack.push_async_callback(hooks.shutdown)
         stack.push_async_callback(tasks.drain, _DRAIN_TASKS_SECONDS)
-        tasks.repeat(limiter.tend, TEND_SECONDS, "tend rate limits")
-        tasks.repeat(daily.flush, BYTES_FLUSH_SECONDS, "flush daily bytes")
-        _start_chores(registry, fleet, tasks)
-        _start_clean_up(settings, registry, tasks)
-        old = RequestRetention(request_store, registry.containers, retain_days=settings.request_log.retain_days)
-        tasks.repeat(old.scheduled, REQUESTS_LOOK_SECONDS, "purge the request log")
+        _start_chores(registry, fleet, limiter, daily, tasks)
+        _start_clean_up(settings, registry, request_store, tasks)
         with without("pydantic.v1"):  # FastAPI would import it, 1 MB, to say that it does not take its models
             edge = build_edge(
-                _gateway(settings, registry, fleet, hooks, admission),
+                _gateway(settings, registry, fleet, hooks, Admission(limiter, daily, metrics)),
                 authenticator,
                 Settler(metrics, hooks, tasks, requests.hook),
                 [
                     *_administration(database, keys, authenticator, fleet),
                     container_routes(_container_administration(registry, keys, fleet)),
                     spend_routes(SpendAdministration(SqlSpendReports(database), keys)),
-                    health_routes(database_answers, _scrape(metrics, company.peers), fleet.health),
+                    health_routes(partial(_answers, keys), _scrape(metrics, company.peers), fleet.health),
                 ],
                 VERSION,
                 trusted_proxies=[parse_network(proxy) for proxy in settings.server.trusted_proxies],
             )
         yield edge
+
+
+def _open_hooks(
+    settings: Settings, store: SqlRequestStore, metrics: Metrics, stack: AsyncExitStack
+) -> tuple[OpenRequestLog, HookRunner]:
+    """The request log, and all that hooks into requests: it first, then the plugins."""
+    requests = OpenRequestLog(settings.logging, settings.request_log, store, version=VERSION)
+    stack.push_async_callback(asyncio.to_thread, requests.close)
+    metrics.watch_request_log(requests.hook.dropped)
+    plugins = [load_plugin(plugin.use, plugin.options) for plugin in settings.hooks.plugins]
+    return requests, HookRunner([requests.hook, *plugins], metrics, timeout_seconds=settings.hooks.timeout_seconds)
+
+
+async def _open_limits(
+    settings: Settings, database: Database, metrics: Metrics, stack: AsyncExitStack
+) -> tuple[Limiter, DailyBytes]:
+    """Whoever counts requests, and the bytes of a day."""
+    redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
+    limiter = await open_limiter(redis_url, settings.limits, settings.server.workers, metrics)
+    stack.push_async_callback(limiter.aclose)
+    daily = DailyBytes(SqlDailyBytes(database))
+    stack.push_async_callback(daily.aclose)
+    return limiter, daily
+
+
+async def _answers(keys: SqlKeyStore) -> bool:
+    """Whether the database does."""
+    try:
+        await keys.get("0" * 16)
+    except StoreUnavailable:
+        return False
+    return True
 
 
 def _scrape(metrics: Metrics, peers: Peers | None) -> Callable[[], Awaitable[bytes]]:
@@ -307,9 +319,11 @@ def prices_of(settings: PricingSettings) -> Prices:
     )
 
 
-def _start_chores(registry: _Registry, fleet: _Fleet, tasks: Tasks) -> None:
+def _start_chores(registry: _Registry, fleet: _Fleet, limiter: Limiter, daily: DailyBytes, tasks: Tasks) -> None:
     """What is done between requests, until the tasks are drained."""
     prober = Prober(list(fleet.deployments.values()), fleet.tracks, tasks)
+    tasks.repeat(limiter.tend, TEND_SECONDS, "tend rate limits")
+    tasks.repeat(daily.flush, BYTES_FLUSH_SECONDS, "flush daily bytes")
     tasks.repeat(registry.ownerships.follow, FOLLOW_SECONDS, "follow ownerships")
     tasks.repeat(registry.notes.flush, FLUSH_SECONDS, "flush notes")
     tasks.repeat(registry.creates.renew, LEASE_SECONDS / 3, "renew leases")
@@ -341,10 +355,12 @@ def _container_administration(registry: _Registry, keys: SqlKeyStore, fleet: _Fl
     )
 
 
-def _start_clean_up(settings: Settings, registry: _Registry, tasks: Tasks) -> None:
+def _start_clean_up(settings: Settings, registry: _Registry, requests: SqlRequestStore, tasks: Tasks) -> None:
     """Forgetting what is long over, and deleting what the settings condemn."""
     retention = Retention(registry.containers, retain_days=settings.registry.retain_days)
     tasks.repeat(retention.scheduled, PURGE_LOOK_SECONDS, "purge the registry")
+    old = RequestRetention(requests, registry.containers, retain_days=settings.request_log.retain_days)
+    tasks.repeat(old.scheduled, REQUESTS_LOOK_SECONDS, "purge the request log")
     if settings.reap.every_seconds is not None:
         every_seconds = min(settings.reap.every_seconds, REAP_LOOK_SECONDS)
         tasks.repeat(partial(registry.reaper.scheduled, settings.reap), every_seconds, "reap containers")
