@@ -18,8 +18,9 @@ from typing import Any, Final
 from app.api.server import why_not
 from app.config.problems import ConfigurationError
 from app.config.settings import Settings
+from app.deployments import Hosted
 from app.local.server import LocalServer
-from app.main import Company, Hosted, migrate
+from app.main import Company, migrate
 from app.serving import StartError, banner, master_key_of, run_loop, serve
 from app.telemetry.logging import configure_logging
 from app.telemetry.turns import SharedStdout, open_turns
@@ -158,8 +159,9 @@ def _close(sockets: Iterable[socket.socket]) -> None:
 
 def _import_what_all_need(settings: Settings) -> None:
     """What processes import before they part takes memory once. Nothing here starts a thread."""
-    if not settings.database_url.get_secret_value().startswith("sqlite"):
-        with suppress(ImportError):  # a worker says it better
+    with suppress(ImportError):  # a worker says it better
+        if not settings.database_url.get_secret_value().startswith("sqlite"):
             import app.storage.postgres
+        import app.limits.redis
     if any(deployment.transport == "httpx" for deployment in settings.deployments):
         import app.upstream.client  # noqa: F401

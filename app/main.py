@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
-import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -29,13 +27,13 @@ from app.api.admin.spend_administration import SpendAdministration
 from app.api.admin.standings import Standings
 from app.api.application import build_edge
 from app.api.health import health_routes
-from app.config.deployments import DeploymentSettings
 from app.config.pricing import PricingSettings
 from app.config.settings import Settings
+from app.deployments import Hosted, open_deployments
 from app.domain.addresses import parse_network
 from app.domain.deployments import Deployment
-from app.domain.limiting import TEND_SECONDS
-from app.domain.ports import StoreUnavailable, Timeouts, Upstream
+from app.domain.limiting import TEND_SECONDS, Limiter
+from app.domain.ports import StoreUnavailable
 from app.gateway.admit import Admission
 from app.gateway.authenticate import Authenticator
 from app.gateway.authorize import Gate
@@ -54,7 +52,6 @@ from app.gateway.settle import Settler
 from app.hooks.builtin.opening import OpenRequestLog
 from app.hooks.runner import HookRunner, load_plugin
 from app.limits.opening import open_limiter
-from app.local.server import LocalServer
 from app.pricing.table import Prices, Tariff
 from app.registry.closing import CLOSE_SECONDS, Closing
 from app.registry.coverage import RETRY_SECONDS, Coverage
@@ -83,20 +80,10 @@ from app.storage.requests import SqlRequestStore
 from app.tasks import Tasks
 from app.telemetry.gathering import Peers, rendered
 from app.telemetry.metrics import Metrics
-from app.upstream.wire import WireUpstream
-from quaymaster.providers import Credential, Endpoint, dialect_of
 
 VERSION: Final = version("quaymaster")
 _DRAIN_TASKS_SECONDS: Final = 5.0
 _SPOOL: Final = "spool"
-
-
-@dataclass(frozen=True, slots=True)
-class Hosted:
-    """Where another process serves an embedded deployment, and the key for it."""
-
-    api_base: str
-    api_key: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,58 +122,70 @@ async def create_app(
         stack.push_async_callback(database.close)
         await database.migrate()
         request_store = SqlRequestStore(database)
-        requests = OpenRequestLog(settings.logging, settings.request_log, request_store, version=VERSION)
-        stack.push_async_callback(asyncio.to_thread, requests.close)
-        metrics.watch_request_log(requests.hook.dropped)
-        plugins = [load_plugin(plugin.use, plugin.options) for plugin in settings.hooks.plugins]
-        hooks = HookRunner([requests.hook, *plugins], metrics, timeout_seconds=settings.hooks.timeout_seconds)
+        requests, hooks = _open_hooks(settings, request_store, metrics, stack)
         keys = SqlKeyStore(database)
         authenticator = Authenticator(keys, master_key)
         stack.push_async_callback(authenticator.aclose)
-        redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
-        limiter = await open_limiter(redis_url, settings.limits, settings.server.workers, metrics)
-        stack.push_async_callback(limiter.aclose)
-        daily = DailyBytes(SqlDailyBytes(database))
-        stack.push_async_callback(daily.aclose)
-        admission = Admission(limiter, daily, metrics)
-        fleet = _Fleet(settings, await _open_deployments(settings, company.hosted, stack), hooks)
+        limiter, daily = await _open_limits(settings, database, metrics, stack)
+        fleet = _Fleet(settings, await open_deployments(settings, company.hosted, stack), hooks)
         costs = Costs(prices_of(settings.pricing), hooks, metrics)
         registry = _Registry(settings, database, keys, fleet, costs=costs, tasks=tasks)
         stack.push_async_callback(registry.coverage.aclose)
         stack.push_async_callback(registry.notes.flush, final=True)
         metrics.watch_deployments(lambda: {each["deployment"]: each["state"] for each in fleet.health()})
 
-        async def database_answers() -> bool:
-            try:
-                await keys.get("0" * 16)
-            except StoreUnavailable:
-                return False
-            return True
-
         await hooks.startup()
         stack.push_async_callback(hooks.shutdown)
         stack.push_async_callback(tasks.drain, _DRAIN_TASKS_SECONDS)
-        tasks.repeat(limiter.tend, TEND_SECONDS, "tend rate limits")
-        tasks.repeat(daily.flush, BYTES_FLUSH_SECONDS, "flush daily bytes")
-        _start_chores(registry, fleet, tasks)
-        _start_clean_up(settings, registry, tasks)
-        old = RequestRetention(request_store, registry.containers, retain_days=settings.request_log.retain_days)
-        tasks.repeat(old.scheduled, REQUESTS_LOOK_SECONDS, "purge the request log")
+        _start_chores(registry, fleet, limiter, daily, tasks)
+        _start_clean_up(settings, registry, request_store, tasks)
         with without("pydantic.v1"):  # FastAPI would import it, 1 MB, to say that it does not take its models
             edge = build_edge(
-                _gateway(settings, registry, fleet, hooks, admission),
+                _gateway(settings, registry, fleet, hooks, Admission(limiter, daily, metrics)),
                 authenticator,
                 Settler(metrics, hooks, tasks, requests.hook),
                 [
                     *_administration(database, keys, authenticator, fleet),
                     container_routes(_container_administration(registry, keys, fleet)),
                     spend_routes(SpendAdministration(SqlSpendReports(database), keys)),
-                    health_routes(database_answers, _scrape(metrics, company.peers), fleet.health),
+                    health_routes(partial(_answers, keys), _scrape(metrics, company.peers), fleet.health),
                 ],
                 VERSION,
                 trusted_proxies=[parse_network(proxy) for proxy in settings.server.trusted_proxies],
             )
         yield edge
+
+
+def _open_hooks(
+    settings: Settings, store: SqlRequestStore, metrics: Metrics, stack: AsyncExitStack
+) -> tuple[OpenRequestLog, HookRunner]:
+    """The request log, and all that hooks into requests: it first, then the plugins."""
+    requests = OpenRequestLog(settings.logging, settings.request_log, store, version=VERSION)
+    stack.push_async_callback(asyncio.to_thread, requests.close)
+    metrics.watch_request_log(requests.hook.dropped)
+    plugins = [load_plugin(plugin.use, plugin.options) for plugin in settings.hooks.plugins]
+    return requests, HookRunner([requests.hook, *plugins], metrics, timeout_seconds=settings.hooks.timeout_seconds)
+
+
+async def _open_limits(
+    settings: Settings, database: Database, metrics: Metrics, stack: AsyncExitStack
+) -> tuple[Limiter, DailyBytes]:
+    """Whoever counts requests, and the bytes of a day."""
+    redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
+    limiter = await open_limiter(redis_url, settings.limits, settings.server.workers, metrics)
+    stack.push_async_callback(limiter.aclose)
+    daily = DailyBytes(SqlDailyBytes(database))
+    stack.push_async_callback(daily.aclose)
+    return limiter, daily
+
+
+async def _answers(keys: SqlKeyStore) -> bool:
+    """Whether the database does."""
+    try:
+        await keys.get("0" * 16)
+    except StoreUnavailable:
+        return False
+    return True
 
 
 def _scrape(metrics: Metrics, peers: Peers | None) -> Callable[[], Awaitable[bytes]]:
@@ -320,9 +319,11 @@ def prices_of(settings: PricingSettings) -> Prices:
     )
 
 
-def _start_chores(registry: _Registry, fleet: _Fleet, tasks: Tasks) -> None:
+def _start_chores(registry: _Registry, fleet: _Fleet, limiter: Limiter, daily: DailyBytes, tasks: Tasks) -> None:
     """What is done between requests, until the tasks are drained."""
     prober = Prober(list(fleet.deployments.values()), fleet.tracks, tasks)
+    tasks.repeat(limiter.tend, TEND_SECONDS, "tend rate limits")
+    tasks.repeat(daily.flush, BYTES_FLUSH_SECONDS, "flush daily bytes")
     tasks.repeat(registry.ownerships.follow, FOLLOW_SECONDS, "follow ownerships")
     tasks.repeat(registry.notes.flush, FLUSH_SECONDS, "flush notes")
     tasks.repeat(registry.creates.renew, LEASE_SECONDS / 3, "renew leases")
@@ -354,94 +355,12 @@ def _container_administration(registry: _Registry, keys: SqlKeyStore, fleet: _Fl
     )
 
 
-def _start_clean_up(settings: Settings, registry: _Registry, tasks: Tasks) -> None:
+def _start_clean_up(settings: Settings, registry: _Registry, requests: SqlRequestStore, tasks: Tasks) -> None:
     """Forgetting what is long over, and deleting what the settings condemn."""
     retention = Retention(registry.containers, retain_days=settings.registry.retain_days)
     tasks.repeat(retention.scheduled, PURGE_LOOK_SECONDS, "purge the registry")
+    old = RequestRetention(requests, registry.containers, retain_days=settings.request_log.retain_days)
+    tasks.repeat(old.scheduled, REQUESTS_LOOK_SECONDS, "purge the request log")
     if settings.reap.every_seconds is not None:
         every_seconds = min(settings.reap.every_seconds, REAP_LOOK_SECONDS)
         tasks.repeat(partial(registry.reaper.scheduled, settings.reap), every_seconds, "reap containers")
-
-
-async def _open_deployments(
-    settings: Settings, hosted: Mapping[str, Hosted], stack: AsyncExitStack
-) -> dict[str, list[Deployment]]:
-    """The deployments behind each provider name, in the order they are configured in."""
-    deployments: dict[str, list[Deployment]] = {}
-    for configured in settings.deployments:
-        if there := hosted.get(configured.name):
-            deployment = _deployment(configured, there.api_base, Credential(api_key=there.api_key), stack)
-        elif configured.provider == "local":
-            deployment = await _open_local(configured, settings, stack)
-        else:
-            deployment = _open_remote(configured, stack)
-        deployments.setdefault(configured.provider, []).append(deployment)
-    if settings.stands_in_for_openai:
-        deployments["openai"] = deployments["local"]
-    return deployments
-
-
-async def _open_local(configured: DeploymentSettings, settings: Settings, stack: AsyncExitStack) -> Deployment:
-    """Start the embedded provider. It gets a key of its own, so that nobody goes round the gateway to it."""
-    if configured.data_dir is None:
-        raise ValueError("settings fill in data_dir for the local provider")
-    api_key = secrets.token_urlsafe(32)
-    server = LocalServer(configured.data_dir, api_key=api_key, max_file_bytes=settings.server.max_upload_bytes)
-    api_base = await server.start()
-    stack.push_async_callback(server.stop)
-    return _deployment(configured, api_base, Credential(api_key=api_key), stack)
-
-
-def _open_remote(configured: DeploymentSettings, stack: AsyncExitStack) -> Deployment:
-    if configured.api_base is None:
-        raise ValueError("settings require api_base for every remote provider")
-    credential = Credential(
-        api_key=configured.api_key.get_secret_value() if configured.api_key else None,
-        bearer_token=configured.bearer_token.get_secret_value() if configured.bearer_token else None,
-        organization=configured.organization,
-        project=configured.project,
-    )
-    return _deployment(configured, configured.api_base, credential, stack)
-
-
-def _deployment(
-    configured: DeploymentSettings, api_base: str, credential: Credential, stack: AsyncExitStack
-) -> Deployment:
-    endpoint = Endpoint.parse(api_base)
-    dialect = dialect_of(configured.provider)
-    upstream = _upstream(configured, endpoint.origin)
-    stack.push_async_callback(upstream.aclose)
-    return Deployment(
-        name=configured.name,
-        provider=configured.provider,
-        upstream=upstream,
-        base_path=endpoint.base_path,
-        query_suffix=dialect.query(configured.api_version),
-        credential_headers=dialect.headers(credential),
-        weight=configured.weight,
-    )
-
-
-def _upstream(configured: DeploymentSettings, origin: str) -> Upstream:
-    limits = configured.timeouts
-    timeouts = Timeouts(
-        connect_seconds=limits.connect_seconds,
-        read_seconds=limits.read_seconds,
-        write_seconds=limits.write_seconds,
-        pool_seconds=limits.pool_seconds,
-    )
-    context = ssl.create_default_context(cafile=str(configured.ca_file)) if configured.ca_file else None
-    if configured.transport == "wire":
-        return WireUpstream(
-            origin=origin, timeouts=timeouts, max_connections=configured.max_connections, ssl_context=context
-        )
-    from app.upstream.client import ClientUpstream  # httpx takes 60 ms and 8 MB that most gateways never need
-
-    return ClientUpstream(
-        origin=origin,
-        timeouts=timeouts,
-        max_connections=configured.max_connections,
-        ssl_context=context,
-        proxy=configured.proxy.get_secret_value() if configured.proxy else None,
-        http2=configured.http2,
-    )

@@ -8,7 +8,7 @@ from typing import Any, Final
 import typer
 from typer.core import TyperGroup
 
-GROUPS: Final = ("containers", "files", "keys", "teams", "users", "spend")
+GROUPS: Final = ("containers", "files", "keys", "teams", "users", "spend", "db")
 """The modules of this package that hold `commands`, a group of that name."""
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pydantic import ValidationError
+from pydantic_settings import InitSettingsSource
 
 from app.config.environment import read_environment
 from app.config.interpolation import interpolate, unset_variable
@@ -37,23 +38,14 @@ def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
     from_file, unfilled = interpolate(raw, environ)
     labels = _complete_deployments(from_environment if "deployments" in from_environment else from_file, environ)
     problems += found_twice + none_left + unfilled
-    tree = _over(_without_nulls(from_file), _without_nulls(from_environment))
+    sources = tuple(InitSettingsSource(Settings, _without_nulls(tree)) for tree in (from_environment, from_file))
     try:
-        settings = Settings.model_validate(tree)
+        settings = Settings(_build_sources=(sources, {}))
     except ValidationError as error:
         problems += describe(error, labels)
     if problems:
         raise ConfigurationError(problems, notices)
     return settings.as_loaded(openai_key_is_set="OPENAI_API_KEY" in environ, notices=tuple(notices))
-
-
-def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """Two trees as one: sections are joined, of anything else the one above counts."""
-    joined = dict(below)
-    for name, value in above.items():
-        under = joined.get(name)
-        joined[name] = _over(under, value) if isinstance(under, dict) and isinstance(value, dict) else value
-    return joined
 
 
 def _configured_file(environ: Mapping[str, str]) -> Path | None:

@@ -6,12 +6,15 @@ An IPv4 address that came in IPv6's clothes (`::ffff:192.0.2.7`) is the IPv4 add
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
+_MAX_CHARS: Final = 64
+"""No address with its port is longer."""
 _MAPPED: Final = IPv6Network("::ffff:0:0/96")
 
 
@@ -28,6 +31,11 @@ def parse_network(text: str) -> Network:
 
 def parse_address(text: str) -> Address | None:
     """An address as a socket or a proxy says it; a proxy may add the port. None for what is no address."""
+    return _parsed(text) if len(text) <= _MAX_CHARS else None
+
+
+@lru_cache(maxsize=4096)
+def _parsed(text: str) -> Address | None:
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from app.domain.accounts import Account
 
@@ -54,8 +54,7 @@ class Refusal:
     """Whether nobody could tell if there is room."""
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What came of asking. With a refusal nothing was counted and no slot is held."""
 
     refusal: Refusal | None
@@ -97,6 +96,8 @@ class Allowance:
     """For every request."""
     create_asks: tuple[Ask, ...] = ()
     """For a create: the same, and those of creates."""
+    has_slots: bool = False
+    """Whether a request takes parallel slots."""
     upload_days: tuple[Account, ...] = ()
     """Those whose uploads are counted by the day."""
     download_days: tuple[Account, ...] = ()
@@ -124,6 +125,7 @@ class Allowance:
         found = cls(
             asks=tuple(asks),
             create_asks=(*asks, *creates),
+            has_slots=any(ask.is_parallel for ask in asks),
             upload_days=tuple(one for one in accounts if one.limits.max_upload_bytes_per_day is not None),
             download_days=tuple(one for one in accounts if one.limits.max_download_bytes_per_day is not None),
             file_sizes=tuple(account for _, account in sorted(sized, key=lambda pair: pair[0])),

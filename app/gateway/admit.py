@@ -44,7 +44,7 @@ class Admission:
             return
         asks = allowance.create_asks if operation is CONTAINERS_CREATE else allowance.asks
         if asks:
-            await self._count(exchange, asks)
+            await self._count(exchange, asks, has_slots=allowance.has_slots)
         if allowance.upload_days and operation.request is Payload.UPLOAD:
             await self._meter_upload(exchange, allowance)
         if allowance.download_days and operation.response is Payload.CONTENT:
@@ -80,7 +80,7 @@ class Admission:
             for account in principal.allowance.file_sizes
         )
 
-    async def _count(self, exchange: Exchange, asks: tuple[Ask, ...]) -> None:
+    async def _count(self, exchange: Exchange, asks: tuple[Ask, ...], *, has_slots: bool) -> None:
         verdict = exchange.verdict = await self._limiter.admit(asks, exchange.request_id)
         for ask in verdict.overrun:
             self._metrics.limit_reached(_kind(ask.account), ask.rate.value, shadow=True)
@@ -89,7 +89,7 @@ class Admission:
                 ask = verdict.refusal.ask
                 self._metrics.limit_reached(_kind(ask.account), ask.rate.value, shadow=False)
             raise _refused(verdict.refusal)
-        if any(ask.is_parallel for ask in asks):
+        if has_slots:
             exchange.on_settled = partial(self._limiter.release, asks, exchange.request_id)
 
     async def _meter_upload(self, exchange: Exchange, allowance: Allowance) -> None:

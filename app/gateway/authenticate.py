@@ -18,7 +18,8 @@ from typing import Final
 from app.domain.errors import ErrorCode, GatewayError
 from app.domain.identity import MASTER, Holder, Principal
 from app.domain.keys import KEY_ID_LENGTH, PREFIX, hash_secret, parse
-from app.domain.ports import KeyStore, StoreUnavailable
+from app.domain.ports import StoreUnavailable
+from app.domain.stores import KeyStore
 
 _PREFIX: Final = PREFIX.encode()
 _ID: Final = slice(len(PREFIX), len(PREFIX) + KEY_ID_LENGTH)

@@ -94,7 +94,7 @@ def _explained(short: NoRoom) -> str:
                 f"The quota of {limits.max_memory_gb} GB of memory of {name} has no room: containers with"
                 f" {balance.memory_gb} GB are alive. There is room again when some are deleted or expire."
             )
-    window = "" if limits.budget_duration is None else f" for {limits.budget_duration}"
+    window = "" if limits.budget_duration is None else f" per {limits.budget_duration}"
     reset_at = balance.reset_at
     ends = "" if reset_at is None else f" It starts anew at {reset_at.astimezone(UTC).isoformat(timespec='seconds')}."
     return (

@@ -98,8 +98,7 @@ class FallbackLimiter:
         if self._when_down == "refuse" and (limiting := next((ask for ask in asks if not ask.shadow), None)):
             return Verdict(Refusal(limiting, _OUTAGE_SECONDS, is_outage=True), None, 0, 0.0, is_fallback=True)
         if self._when_down == "share":
-            said = self._own.judge(asks, lease_id)
-            verdict = Verdict(said.refusal, said.limit, said.remaining, said.reset_seconds, said.overrun, True)
+            verdict = self._own.judge(asks, lease_id)._replace(is_fallback=True)
         else:
             self._own.note(asks, lease_id)
             verdict = _NOTHING_LIMITED

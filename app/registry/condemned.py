@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from app.domain.containers import Container
-from app.domain.identity import VirtualKey
+from app.domain.identity import Holder
 from app.domain.ports import ContainerFilter
 
 
@@ -92,13 +92,14 @@ def _reasons(container: Container, wanted: Criteria, now: datetime, revoked: Map
         yield f"idle for {spoken(idle)}" if idle > wanted.idle_for else None
 
 
-def why_revoked(key: VirtualKey | None, now: datetime) -> str | None:
-    """What became of a virtual key; None for one that works."""
-    if key is None:
+def why_revoked(holder: Holder | None, now: datetime) -> str | None:
+    """What became of a virtual key; None for one that works. It is blocked with its user and its team."""
+    if holder is None:
         return "was deleted"
-    if key.blocked:
+    if holder.is_blocked:
         return "is blocked"
-    return "has expired" if key.expires_at is not None and key.expires_at <= now else None
+    expires_at = holder.key.expires_at
+    return "has expired" if expires_at is not None and expires_at <= now else None
 
 
 def spoken(duration: timedelta) -> str:

@@ -18,15 +18,8 @@ from app.domain.containers import Container, Ending
 from app.domain.deployments import Deployment
 from app.domain.errors import FaultKind, UpstreamFault
 from app.domain.identity import MASTER_KEY_ID
-from app.domain.ports import (
-    AuditLog,
-    ContainerStore,
-    CreationStore,
-    Deed,
-    KeyStore,
-    Observations,
-    StoreUnavailable,
-)
+from app.domain.ports import ContainerStore, CreationStore, Observations, StoreUnavailable
+from app.domain.stores import AuditLog, Deed, KeyStore
 from app.registry.condemned import Condemned, Criteria, condemn, why_revoked
 from app.registry.listing import listed
 from app.registry.notes import Notes
@@ -260,7 +253,7 @@ class Reaper:
     async def _judge(self, container: Container, round_: _Round) -> Condemned | None:
         key_id = container.key_id
         if round_.wanted.revoked_keys and key_id is not None and key_id not in round_.asked:
-            became = why_revoked(await self._keys.get(key_id), round_.now)
+            became = why_revoked(await self._keys.holder(key_id), round_.now)
             round_.asked.add(key_id)
             if became is not None:
                 round_.revoked[key_id] = became

@@ -13,7 +13,7 @@ from typing import Any, Final
 from sqlalchemy import BigInteger, Connection, Integer, bindparam, func, insert, literal, select
 
 from app.domain.accounts import NO_LIMITS, Limits
-from app.domain.ports import AuditRow, AuditVerdict, Deed
+from app.domain.stores import AuditRow, AuditVerdict, Deed
 from app.storage.engine import Database
 from app.storage.tables import audit, kept
 

@@ -180,7 +180,7 @@ def _taken(connection: Connection, account: Account, order: Order, needed: int, 
         "most_gb_before": memory - order.memory_gb,
         "ends": _window_end(limits, now),
     }
-    while True:
+    for _ in range(3):  # once more where there was no row, once more where room was made in between
         row = connection.execute(_TAKE, asked).mappings().one_or_none()
         if row is not None:
             return _balance(row, now)
@@ -188,8 +188,9 @@ def _taken(connection: Connection, account: Account, order: Order, needed: int, 
             found = connection.execute(_LOCK, {"of": account.name}).mappings().one()
             balance = _balance(found, now)
             shortage = _shortage(balance, hard, needed, order.memory_gb)
-            if shortage is not None:  # else room was made in between
+            if shortage is not None:
                 raise NoRoom(account, shortage, balance, needed)
+    raise RuntimeError(f"{account.kind} account: its balance has room, and cannot be taken from")
 
 
 def _crossings(account: Account, balance: Balance, order: Order, needed: int) -> list[Crossing]:

@@ -25,7 +25,8 @@ from sqlalchemy import (
 )
 
 from app.domain.containers import Access, Container, CreationState, Ending, Ownership
-from app.domain.ports import ContainerFilter, ContainerQuery, ContainerRecord, Deed, Observations
+from app.domain.ports import ContainerFilter, ContainerQuery, ContainerRecord, Observations
+from app.domain.stores import Deed
 from app.storage import container_lists
 from app.storage.audit import add_deed
 from app.storage.container_rows import (

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, RowMapping, Table, bindparam, delete, func, i
 from sqlalchemy.exc import IntegrityError
 
 from app.domain.identity import Team, User
-from app.domain.ports import AliasTaken, Deed, Group, NameTaken
+from app.domain.stores import AliasTaken, Deed, Group, NameTaken
 from app.storage.audit import add_deed, as_json
 from app.storage.engine import Database
 from app.storage.keys import delete_keys

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, RowMapping, bindparam, insert, select, update
+from sqlalchemy import Connection, RowMapping, bindparam, insert, or_, select, update
 
 from app.domain.accounts import AccountKind
 from app.domain.containers import Container
@@ -27,8 +27,10 @@ _IS_OPEN: Final = _h.closed_at.is_(None)
 _ADD: Final = insert(holds)
 _ENTER: Final = insert(entries)
 _LOCK: Final = select(holds).where(_h.hold_id == bindparam("id")).with_for_update()
-_LOCK_OF: Final = select(holds).where(_h.container_id == bindparam("container_id")).with_for_update()
-_LOCK_OPEN_OF: Final = _LOCK_OF.where(_IS_OPEN)
+_LOCK_BOTH: Final = (
+    select(holds).where(or_(_h.hold_id == bindparam("id"), _h.container_id == bindparam("container_id")))
+).with_for_update()
+_LOCK_OPEN_OF: Final = select(holds).where(_h.container_id == bindparam("container_id"), _IS_OPEN).with_for_update()
 _CHANGE: Final = update(holds).where(_h.hold_id == bindparam("id"))
 _LET_GO: Final = _CHANGE.values(container_id=None)
 _CLOSE: Final = _CHANGE.values(closed_at=bindparam("closed"), reserved_nanousd=0, spent_nanousd=bindparam("spent"))
@@ -113,16 +115,19 @@ def settle_least(connection: Connection, hold_id: str, container: Container, now
     How long it lives unused its upstream says. `is_living`: it was registered before and has not ended; whoever pays
     for it already goes on then, and this costs nothing. What was released before is held again.
     """
-    hold = _one(connection, hold_id)
+    container_id = container.container_id
+    found = connection.execute(_LOCK_BOTH, {"id": hold_id, "container_id": container_id}).mappings().all()
+    hold = next((row for row in found if row["hold_id"] == hold_id), None)
     if hold is None:
         return 0
-    price, container_id = _price(hold), container.container_id
+    price = _price(hold)
     least = price.cost(0)
     if hold["container_id"] is not None:
         return least if hold["container_id"] == container_id else 0
-    if _give_way(connection, container_id, now, is_living=is_living):
-        _release(connection, hold, now)
-        return 0
+    for other in found:
+        if other is not hold and not _let_go(connection, other, now, is_living=is_living):
+            _release(connection, hold, now)
+            return 0
     said = container.expires_after_minutes
     minutes = hold["minutes"] if said is None else min(said, LONGEST)
     was_open = hold["closed_at"] is None
@@ -193,17 +198,14 @@ def release_abandoned(connection: Connection, before: datetime, now: datetime, l
     return len(found)
 
 
-def _give_way(connection: Connection, container_id: str, now: datetime, *, is_living: bool) -> bool:
-    """Whether another hold pays for the container of this id. One that paid for an earlier container lets go of it."""
-    other = connection.execute(_LOCK_OF, {"container_id": container_id}).mappings().one_or_none()
-    if other is None:
-        return False
+def _let_go(connection: Connection, other: RowMapping, now: datetime, *, is_living: bool) -> bool:
+    """Have a hold that paid for an earlier container let go of its id; False for one that pays for this one."""
     if other["closed_at"] is None:
         if is_living:
-            return True
+            return False
         _close(connection, other, other["reserved_nanousd"], now)
     connection.execute(_LET_GO, {"id": other["hold_id"]})
-    return False
+    return True
 
 
 def _release(connection: Connection, hold: RowMapping, now: datetime) -> None:

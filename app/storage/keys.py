@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, Select, bindparam,
 from sqlalchemy.exc import IntegrityError
 
 from app.domain.identity import Holder, Team, User, VirtualKey
-from app.domain.ports import AliasTaken, Deed
+from app.domain.stores import AliasTaken, Deed
 from app.storage.audit import add_deed, as_json
 from app.storage.engine import Database, T
 from app.storage.tables import teams, users

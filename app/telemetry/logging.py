@@ -28,7 +28,7 @@ import orjson
 import structlog
 
 from app.telemetry.redaction import REDACTED, is_credential_name, redact, redact_bytes
-from app.telemetry.writer import Event, Later, LineWriter, Sink
+from app.telemetry.writer import Event, LineWriter, Sink
 
 Level = Literal["debug", "info", "warning", "error", "critical"]
 Format = Literal["json", "console"]
@@ -222,7 +222,7 @@ def _shown(value: Any) -> Any:
     if isinstance(value, dict | list | tuple):
         return redact(value)
     try:
-        return value.compute() if isinstance(value, Later) else _cut(str(value))
+        return _cut(str(value))
     except Exception:
         return f"[{type(value).__name__}]"
 

@@ -22,24 +22,12 @@ REST_SECONDS: Final = 0.0001
 """After so much rendering the thread sleeps so long: a busy thread keeps the event loop from the interpreter lock."""
 
 
-NO_ROOM: Final = "[no room]"
-"""Stands for a value that could not wait to be computed."""
-
-
 class Sink(Protocol):
     """Where bytes go: a raw binary file, or anything that writes like one."""
 
     def write(self, data: bytes, /) -> int | None:
         """Write some of it; how much, or None where nothing can be written right now."""
         ...
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Later:
-    """A field's value that the writer's thread computes. `weight_bytes`: the memory that waiting for it holds."""
-
-    compute: Callable[[], Any]
-    weight_bytes: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,22 +65,12 @@ class LineWriter:
         return self._dropped
 
     def put(self, event: Event) -> bool:
-        """Take an event, which is the writer's from now on; False where there was no room for it. Never blocks.
-
-        Where there is room for the event but not for what is to be computed later, it is taken without that.
-        """
-        weight, later = _weights(event)
-        if later:
-            later = min(later, self._max_pending_bytes // 4)  # what weighs more than the queue is logged too
+        """Take an event, which is the writer's from now on; False where there was no room for it. Never blocks."""
+        weight = _weight(event)
         with self._lock:
-            room = 0 if self._closed else self._max_pending_bytes - self._pending_bytes
-            if weight > room:
+            if self._closed or weight > self._max_pending_bytes - self._pending_bytes:
                 self._dropped += 1
                 return False
-            if weight + later > room:
-                _shed(event)
-                later = 0
-            weight += later
             self._pending_bytes += weight
         self._queue.put((event, weight))
         return True
@@ -197,20 +175,6 @@ def _lost(count: int) -> Event:
     return {"timestamp": time.time(), "level": "warning", "event": "log_lines_dropped", "count": count}
 
 
-def _weights(event: Event) -> tuple[int, int]:
-    """About how much memory an event holds: by itself, and with what is to be computed later."""
-    weight = 64 * len(event)
-    later = 0
-    for value in event.values():
-        kind = type(value)
-        if kind is str:
-            weight += len(value)
-        elif kind is Later:
-            later += value.weight_bytes
-    return weight, later
-
-
-def _shed(event: Event) -> None:
-    for name, value in event.items():
-        if type(value) is Later:
-            event[name] = NO_ROOM
+def _weight(event: Event) -> int:
+    """About how much memory an event holds."""
+    return 64 * len(event) + sum(len(value) for value in event.values() if type(value) is str)

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, delete, select, update
 
 from app.domain.accounts import Limits
 from app.domain.containers import Access
-from app.domain.ports import AliasTaken, AuditVerdict, Deed
+from app.domain.stores import AliasTaken, AuditVerdict, Deed
 from app.storage import audit as storage
 from app.storage.audit import SqlAuditLog
 from app.storage.containers import SqlContainerStore

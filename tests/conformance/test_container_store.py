@@ -18,6 +18,7 @@ from app.storage.containers import SqlContainerStore
 from app.storage.creations import SqlCreationStore
 from app.storage.engine import Database
 from tests.storage.containers import ANSWER, at, container, creation
+from tests.storage.spending import order
 
 
 @pytest.fixture
@@ -311,7 +312,7 @@ async def test_the_dead_and_the_done_are_forgotten(store: ContainerStore, databa
     await store.observe(Observations(files_seen=[file(dead[0], "f")]))
     begun = [creation(started_at=at(minutes)) for minutes in (0, 0, 1)]
     for one in begun:
-        await creations.begin(one, same_key_since=at(0))
+        await creations.begin(one, order(), same_key_since=at(0))
     await creations.fail(begun[0].creation_id, ANSWER)
     await creations.fail(begun[2].creation_id, ANSWER)
 

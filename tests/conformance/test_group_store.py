@@ -11,7 +11,7 @@ import pytest
 
 from app.domain.accounts import Limits
 from app.domain.identity import Holder, Team, User
-from app.domain.ports import AliasTaken, Deed, NameTaken
+from app.domain.stores import AliasTaken, Deed, NameTaken
 from app.storage.audit import SqlAuditLog
 from app.storage.engine import Database
 from app.storage.groups import SqlGroupStore, sql_teams, sql_users

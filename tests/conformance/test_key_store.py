@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from app.domain.identity import ContainerScope, VirtualKey
-from app.domain.ports import AliasTaken, KeyStore
+from app.domain.stores import AliasTaken, KeyStore
 from app.storage.engine import Database
 from app.storage.keys import SqlKeyStore
 from tests.storage.keys import DEED, NOON, virtual_key

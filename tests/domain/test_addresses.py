@@ -44,6 +44,8 @@ def test_what_is_no_network_is_refused(text: str) -> None:
         ("", "None"),
         ("_hidden", "None"),
         ("010.0.0.1", "None"),
+        ("[2001:0db8:0000:0000:0000:0000:0000:0001%eth-with-long]:65535", "2001:db8::1%eth-with-long"),
+        ("1" * 65, "None"),
     ],
 )
 def test_addresses_are_read(text: str, address: str) -> None:

@@ -88,7 +88,7 @@ async def test_a_refusal_says_whose_budget_how_much_and_when(tmp_path: Path) -> 
         refused = await create(gateway, key)
     message = refused.json()["error"]["message"]
     assert message.startswith(
-        "The budget of 0.04 USD for 1h of the key 'crane' has no room: 0.0075 USD are spent, 0.0225 USD are reserved"
+        "The budget of 0.04 USD per 1h of the key 'crane' has no room: 0.0075 USD are spent, 0.0225 USD are reserved"
         " for containers that are alive, and this one may cost 0.03 USD. It starts anew at 20"
     )
     assert 3500 < int(refused.headers["retry-after"]) <= 3600

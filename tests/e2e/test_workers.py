@@ -8,7 +8,9 @@ import re
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -182,6 +184,19 @@ def test_a_scrape_shows_all_of_them_and_nothing_counts_backwards(tmp_path: Path,
         until(lambda: len(serving(gateway)) == 3)
         until(lambda: counted(gateway, "quaymaster_build_info") == 1)
         assert counted(gateway, "quaymaster_request_duration_seconds_count") >= before
+
+
+def test_a_rate_is_exact_over_all_of_them(tmp_path: Path, redis_url: str, postgres_url: str) -> None:
+    settings = {"database_url": postgres_url}
+    with workers(tmp_path, redis_url, json.dumps(settings), number=3) as gateway:
+        key = gateway.make_key(team_id="sea", rpm_limit=20)
+        with ThreadPoolExecutor(30) as pool:
+            statuses = Counter(pool.map(lambda _: status(gateway, key), range(90)))
+        assert statuses == {200: 20, 429: 70}
+        assert len(serving(gateway)) == 3
+        made = gateway.client.post("/v1/containers", json={"name": "x"}).json()["id"]
+        assert [status(gateway, MASTER_KEY, f"/v1/containers/{made}") for _ in range(12)] == [200] * 12
+        assert gateway.stop() == 0
 
 
 # Dying.

@@ -10,10 +10,13 @@ from typing import Any
 import pytest
 
 from app.domain.errors import GatewayError
-from app.domain.identity import Holder, Principal, VirtualKey
+from app.domain.identity import Holder, Principal, Team, User, VirtualKey
 from app.domain.keys import MintedKey, mint
-from app.domain.ports import Deed, StoreUnavailable
+from app.domain.ports import StoreUnavailable
+from app.domain.stores import Deed
 from app.gateway.authenticate import Authenticator
+from app.storage.engine import Database
+from app.storage.groups import sql_teams, sql_users
 from app.storage.keys import SqlKeyStore
 from tests.storage.keys import DEED, NOON
 
@@ -31,8 +34,9 @@ class Clock:
 class WatchedStore:
     """A real store whose reads are counted, and can be held back after they were made, or cut off."""
 
-    def __init__(self, store: SqlKeyStore) -> None:
+    def __init__(self, store: SqlKeyStore, database: Database) -> None:
         self._store = store
+        self.database = database
         self.reads: list[str] = []
         self.made = asyncio.Event()
         self.released = asyncio.Event()
@@ -89,6 +93,12 @@ class Gate:
 
     async def change(self, key_id: str, **fields: Any) -> None:
         assert await self.store.change(key_id, lambda key: replace(key, **fields))
+
+    async def add_group(self, kind: type[Team] | type[User], noun: str, name: str, **fields: Any) -> None:
+        """Make a team or a user, as another process would."""
+        made: Any = kind(**{f"{noun}_id": name, "created_at": NOON, "updated_at": NOON, **fields})
+        store: Any = sql_teams(self.store.database) if noun == "team" else sql_users(self.store.database)
+        await store.add(made, DEED)
 
     async def ask(self, key: str) -> Principal:
         return await self.authenticator.authenticate(key.encode())

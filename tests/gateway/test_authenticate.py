@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from app.domain.accounts import Limits
 from app.domain.errors import ErrorCode, GatewayError
-from app.domain.identity import MASTER, VirtualKey
+from app.domain.identity import MASTER, Team, User, VirtualKey
 from app.domain.keys import mint
 from app.gateway.authenticate import Authenticator
 from app.storage.engine import Database
@@ -23,7 +24,7 @@ from tests.storage.keys import NOON
 async def store(tmp_path: Path) -> AsyncIterator[WatchedStore]:
     database = Database.open(f"sqlite:///{tmp_path}/q.db")
     await database.migrate()
-    yield WatchedStore(SqlKeyStore(database))
+    yield WatchedStore(SqlKeyStore(database), database)
     await database.close()
 
 
@@ -200,6 +201,49 @@ async def test_blocking_holds_for_the_secret_before_too(gate: Gate) -> None:
         previous_expires_at=NOON + timedelta(days=1),
     )
     assert (await gate.refusal(minted.key)).code is ErrorCode.BLOCKED_API_KEY
+
+
+@pytest.mark.parametrize(("kind", "owner"), [(Team, "team"), (User, "user")])
+async def test_a_blocked_team_or_user_blocks_its_keys(gate: Gate, kind: Any, owner: str) -> None:
+    theirs, other = await gate.new_key(**{f"{owner}_id": "sea"}), await gate.new_key(**{f"{owner}_id": "lake"})
+    await gate.ask(theirs.key)
+    await gate.ask(other.key)
+    await gate.add_group(kind, owner, "sea", blocked=True)
+    gate.clock.now += 2
+    assert gate.cached(theirs.key)  # another process blocked it: seen once this one has looked
+    await gate.settle()
+    refused = await gate.refusal(theirs.key)
+    assert (refused.code, refused.message) == (ErrorCode.BLOCKED_API_KEY, f"This API key's {owner} is blocked.")
+    assert (await gate.refusal(mint(theirs.key_id).key)).code is ErrorCode.INVALID_API_KEY
+    assert gate.cached(other.key)
+
+
+@pytest.mark.parametrize(("kind", "owner"), [(Team, "team"), (User, "user")])
+async def test_forgetting_a_team_or_user_forgets_its_keys_and_no_other(gate: Gate, kind: Any, owner: str) -> None:
+    theirs = [await gate.new_key(**{f"{owner}_id": "sea"}) for _ in range(2)]
+    others = [await gate.new_key(**{f"{owner}_id": "lake"}), await gate.new_key()]
+    for minted in (*theirs, *others):
+        await gate.ask(minted.key)
+    await gate.add_group(kind, owner, "sea", limits=Limits(rpm_limit=3))
+    getattr(gate.authenticator, f"forget_{owner}")("sea")
+    assert all(gate.cached(minted.key) for minted in others)
+    for minted in theirs:
+        assert gate.cached(minted.key) is None
+        assert [account.limits.rpm_limit for account in (await gate.ask(minted.key)).accounts] == [None, 3]
+
+
+@pytest.mark.parametrize(("kind", "owner"), [(Team, "team"), (User, "user")])
+async def test_a_read_under_way_when_its_team_or_user_changes_does_not_count(gate: Gate, kind: Any, owner: str) -> None:
+    minted = await gate.new_key(**{f"{owner}_id": "sea"})
+    gate.store.hold()
+    request = asyncio.create_task(gate.ask(minted.key))
+    await gate.store.made.wait()
+    await gate.add_group(kind, owner, "sea", blocked=True)
+    getattr(gate.authenticator, f"forget_{owner}")("sea")
+    gate.store.released.set()
+    with pytest.raises(GatewayError) as refused:
+        await request
+    assert refused.value.code is ErrorCode.BLOCKED_API_KEY
 
 
 async def test_a_forgotten_key_is_read_again(gate: Gate) -> None:

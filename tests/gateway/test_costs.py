@@ -113,7 +113,7 @@ def test_a_refusal_says_when_the_window_ends() -> None:
     balance = Balance(account=payer.name, reset_at=NOON + timedelta(seconds=90))
     refusal = costs().refused(NoRoom(payer, Shortage.BUDGET, balance, 1), NOON)
     assert refusal.retry_after_seconds == 90
-    assert refusal.message.startswith("The budget of 0 USD for day of the key")
+    assert refusal.message.startswith("The budget of 0 USD per day of the key")
     assert refusal.message.endswith("It starts anew at 2026-08-01T12:01:30+00:00.")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -27,11 +27,14 @@ class Away(SqlDailyBytes):
     """A book that can be away."""
 
     is_away = False
+    meanwhile: Callable[[], object] = staticmethod(lambda: None)
 
     async def add(self, day: date, moved: Mapping[str, Moved]) -> dict[str, Moved]:
         if self.is_away:
             raise StoreUnavailable("away")
-        return await super().add(day, moved)
+        known = await super().add(day, moved)
+        self.meanwhile()
+        return known
 
 
 @pytest.fixture
@@ -66,6 +69,17 @@ async def test_what_is_counted_shows_at_once_and_elsewhere_once_it_is_written(bo
     assert await stand(here) == (11, 5)
     await here.flush()
     assert await stand(DailyBytes(book, clock)) == (11, 5)
+
+
+async def test_what_comes_while_it_is_written_down_is_not_lost(book: Away, clock: Clock) -> None:
+    daily = DailyBytes(book, clock)
+    daily.uploaded("key:a", 10)
+    book.meanwhile = lambda: daily.uploaded("key:a", 3)
+    await daily.flush()
+    book.meanwhile = lambda: None
+    assert daily.uploaded("key:a", 0) == 13
+    await daily.flush()
+    assert await stand(DailyBytes(book, clock)) == (13, 0)
 
 
 async def test_an_outage_loses_nothing(book: Away, clock: Clock) -> None:

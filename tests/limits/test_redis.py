@@ -69,11 +69,13 @@ async def test_a_process_that_was_killed_leaks_no_slot_for_longer_than_a_lease(r
     killed, other = limiter_at(redis_url, 0.2), limiter_at(redis_url)
     await killed.tend()
     await other.tend()
-    asks = (Ask(name, Rate.PARALLEL, 1),)
-    await killed.judge(asks, "a")
-    assert (await other.judge(asks, "b")).refusal is not None
+    asks = (Ask(name, Rate.PARALLEL, 2),)
+    await killed.judge(asks, "killed")
+    await other.judge(asks, "living")
+    assert (await other.judge(asks, "too many")).refusal is not None
     await asyncio.sleep(0.21)
-    assert (await other.judge(asks, "c")).refusal is None
+    assert (await other.judge(asks, "in its place")).refusal is None
+    assert (await other.judge(asks, "too many")).refusal is not None
     await killed.aclose()
     await other.aclose()
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from app.domain.containers import Ending
+from app.domain.identity import Holder
 from app.registry.condemned import Criteria, condemn, spoken, why_revoked
 from tests.storage.containers import at, container
 from tests.storage.keys import NOON, virtual_key
@@ -82,10 +83,10 @@ def test_a_container_without_a_key_is_nobodys_revocation() -> None:
 
 def test_why_a_key_is_revoked() -> None:
     assert why_revoked(None, NOON) == "was deleted"
-    assert why_revoked(virtual_key(blocked=True), NOON) == "is blocked"
-    assert why_revoked(virtual_key(expires_at=NOON), NOON) == "has expired"
-    assert why_revoked(virtual_key(expires_at=NOON + timedelta(microseconds=1)), NOON) is None
-    assert why_revoked(virtual_key(previous_expires_at=NOON), NOON) is None
+    assert why_revoked(Holder(key=virtual_key(blocked=True)), NOON) == "is blocked"
+    assert why_revoked(Holder(key=virtual_key(expires_at=NOON)), NOON) == "has expired"
+    assert why_revoked(Holder(key=virtual_key(expires_at=NOON + timedelta(microseconds=1))), NOON) is None
+    assert why_revoked(Holder(key=virtual_key(previous_expires_at=NOON)), NOON) is None
 
 
 @pytest.mark.parametrize(

@@ -12,14 +12,17 @@ import pytest
 
 from app.config.registry import ReapSettings
 from app.domain.containers import Access, Container, Ending
-from app.domain.identity import MASTER_KEY_ID
+from app.domain.identity import MASTER_KEY_ID, Team
 from app.domain.ports import StoreUnavailable
+from app.domain.stores import Deed
 from app.registry.condemned import Criteria
 from app.registry.reap import AT_ONCE, MAX_FAILURES, Harvest, Outcome
+from app.storage.audit import SqlAuditLog
+from app.storage.groups import sql_teams
 from tests.logs import captured_log
 from tests.registry.harbour import HERE, THERE, Harbour
 from tests.storage.containers import creation
-from tests.storage.keys import NOON
+from tests.storage.keys import DEED, NOON
 from tests.storage.spending import order
 
 SEA = Criteria(owner="team:sea")
@@ -42,6 +45,41 @@ async def test_a_dry_run_tells_and_touches_nothing(harbour: Harbour) -> None:
     assert outcomes(harvest) == {"cntr_1": "would_delete"}
     assert harbour.here.asked == []
     assert await harbour.status("cntr_1") == "running"
+
+
+async def test_each_deletion_is_written_down_before_it_is_done(harbour: Harbour) -> None:
+    await harbour.add("cntr_1")
+    await harbour.reaper.reap(SEA)
+    log = SqlAuditLog(harbour.database)
+    assert (await log.page(offset=0, limit=9))[1] == 0
+    await harbour.reaper.reap(SEA, dry_run=False, deed=Deed("0123456789abcdef", "container.reap", "req_1"))
+    (row,), _ = await log.page(offset=0, limit=9)
+    assert (row.actor, row.action, row.subject, row.request_id) == (
+        "0123456789abcdef",
+        "container.reap",
+        "container:cntr_1",
+        "req_1",
+    )
+    assert row.before == {"owner": "team:sea", "deployment": "here", "name": "crate"}
+    assert row.after == {"reason": "it is team:sea's"}
+
+
+async def test_nothing_is_deleted_that_cannot_be_written_down(harbour: Harbour) -> None:
+    await harbour.add("cntr_1")
+    await harbour.database.write(lambda connection: connection.exec_driver_sql("DROP TABLE audit"))
+    harvest = await harbour.reaper.reap(SEA, dry_run=False)
+    assert outcomes(harvest) == {"cntr_1": "failed"}
+    assert harbour.here.deletions == []
+
+
+async def test_containers_of_a_key_whose_team_is_blocked(harbour: Harbour) -> None:
+    key_id = await harbour.add_key(team_id="sea")
+    await harbour.add("cntr_1", key_id=key_id)
+    assert outcomes(await harbour.reaper.reap(Criteria(revoked_keys=True))) == {}
+    team = Team(team_id="sea", created_at=NOON, updated_at=NOON, blocked=True)
+    await sql_teams(harbour.database).add(team, DEED)
+    harvest = await harbour.reaper.reap(Criteria(revoked_keys=True))
+    assert [reaped.condemned.reason for reaped in harvest.reaped] == ["made by a key that is blocked"]
 
 
 async def test_only_the_owners_running_containers_are_deleted(harbour: Harbour) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 from app.domain.containers import CreationState, Ending
-from app.registry.retention import Retention
+from app.domain.requests import RequestRow
+from app.registry.retention import REQUESTS_AT_ONCE, RequestRetention, Retention
 from tests.logs import captured_log
 from tests.registry.harbour import Harbour
 from tests.storage.containers import ANSWER, creation
@@ -44,3 +46,28 @@ async def test_one_process_forgets_for_all(harbour: Harbour) -> None:
     await harbour.containers.end("cntr_1", Ending.DELETED, NOON - timedelta(days=1))
     await second.scheduled()
     assert await harbour.status("cntr_1") == "deleted"
+
+
+class Shelf:
+    """So many rows that are old enough."""
+
+    def __init__(self, rows: int) -> None:
+        self.rows = rows
+        self.asked: list[tuple[datetime, int]] = []
+
+    def add(self, rows: Sequence[RequestRow]) -> None:
+        raise NotImplementedError
+
+    async def purge(self, before: datetime, limit: int) -> int:
+        self.asked.append((before, limit))
+        gone = min(limit, self.rows)
+        self.rows -= gone
+        return gone
+
+
+async def test_requests_are_forgotten_in_small_batches_by_one_process(harbour: Harbour) -> None:
+    shelf = Shelf(2 * REQUESTS_AT_ONCE + 1)
+    for _ in range(2):
+        await RequestRetention(shelf, harbour.containers, retain_days=30, clock=harbour.clock).scheduled()
+    assert shelf.rows == 0
+    assert shelf.asked == [(NOON - timedelta(days=30), REQUESTS_AT_ONCE)] * 3

@@ -8,7 +8,7 @@ from typing import Any
 
 from app.domain.identity import VirtualKey
 from app.domain.keys import mint
-from app.domain.ports import Deed
+from app.domain.stores import Deed
 
 DEED = Deed("master", "key.test", "req_1")
 NOON = datetime(2026, 8, 1, 12, 0, 0, 250_000, tzinfo=UTC)

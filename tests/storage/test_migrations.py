@@ -15,7 +15,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text, update
 
 from app.domain.identity import ContainerScope
-from app.domain.ports import AliasTaken
+from app.domain.stores import AliasTaken
 from app.storage import migrations, tables
 from app.storage.containers import SqlContainerStore
 from app.storage.engine import Database

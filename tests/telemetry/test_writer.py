@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from app.telemetry.writer import NO_ROOM, Event, Later, LineWriter
+from app.telemetry.writer import Event, LineWriter
 
 
 class Gate:
@@ -33,7 +33,7 @@ class Gate:
 
 
 def rendered(event: Event) -> bytes:
-    values = [value.compute() if isinstance(value, Later) else value for value in event.values()]
+    values = [value() if callable(value) else value for value in event.values()]
     return f"{values}\n".encode()
 
 
@@ -81,25 +81,17 @@ def test_a_full_queue_drops_and_later_says_how_many() -> None:
         assert gate.lines()[-1] == "['again']"
 
 
-def test_what_waits_to_be_computed_is_left_out_where_it_has_no_room() -> None:
+def test_rendered_lines_go_where_events_go() -> None:
     gate = Gate()
     with writer_into(gate) as writer:
         stopped_at(gate, writer)
-        for _ in range(5):
-            assert writer.put({"a": Later(lambda: "computed", 1_000_000)})
+        assert writer.put_lines(b"one\ntwo\n")
+        assert writer.put({"a": "three"})
+        assert not writer.put_lines(b"x\n" * 5000)
+        assert writer.dropped == 5000
         gate.opened.set()
         assert writer.flush(5)
-        assert gate.lines()[1:] == ["['computed']"] * 3 + [f"['{NO_ROOM}']"] * 2
-        assert writer.dropped == 0
-
-
-def test_values_for_later_are_computed_in_the_thread() -> None:
-    gate = Gate()
-    gate.opened.set()
-    with writer_into(gate) as writer:
-        writer.put({"a": Later(lambda: threading.current_thread().name, 0)})
-        assert writer.flush(5)
-        assert gate.lines() == ["['log-writer']"]
+        assert [line for line in gate.lines() if "dropped" not in line][1:] == ["one", "two", "['three']"]
 
 
 def test_a_pipe_that_nobody_reads_delays_nobody() -> None:
@@ -135,7 +127,7 @@ def test_a_line_that_cannot_be_rendered_is_lost_alone() -> None:
     gate = Gate()
     gate.opened.set()
     with writer_into(gate) as writer:
-        writer.put({"a": Later(lambda: 1 // 0, 0)})
+        writer.put({"a": lambda: 1 // 0})
         writer.put({"a": "next"})
         assert writer.flush(5)
         assert gate.lines()[0] == "['next']"

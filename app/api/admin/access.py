@@ -7,7 +7,7 @@ from fastapi import Request
 from app.domain.errors import ErrorCode, GatewayError
 from app.domain.exchange import Exchange
 from app.domain.identity import Principal, Role
-from app.domain.ports import Deed
+from app.domain.stores import Deed
 
 _LOOKING = frozenset({"GET", "HEAD"})
 

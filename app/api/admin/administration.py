@@ -26,7 +26,7 @@ from app.api.admin.validation import nearest
 from app.domain.errors import ErrorCode, GatewayError
 from app.domain.identity import VirtualKey
 from app.domain.keys import mint
-from app.domain.ports import AliasTaken, Deed, KeyStore
+from app.domain.stores import AliasTaken, Deed, KeyStore
 
 
 class KeyAdministration:

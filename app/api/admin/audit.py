@@ -13,7 +13,7 @@ from app.api.admin.described import takes_query
 from app.api.admin.fields import Text
 from app.api.admin.outages import store_answers
 from app.api.admin.validation import from_query
-from app.domain.ports import AuditLog, AuditRow
+from app.domain.stores import AuditLog, AuditRow
 
 
 class ListAudit(BaseModel):

@@ -23,7 +23,8 @@ from app.api.admin.outages import store_answers
 from app.domain.containers import Access, Container, Ending
 from app.domain.deployments import Deployment
 from app.domain.errors import ErrorCode, GatewayError, UpstreamFault
-from app.domain.ports import ContainerFilter, ContainerStore, Deed, KeyStore
+from app.domain.ports import ContainerFilter, ContainerStore
+from app.domain.stores import Deed, KeyStore
 from app.registry.condemned import Criteria
 from app.registry.listing import find_listed
 from app.registry.ownership import Ownerships

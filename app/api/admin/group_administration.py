@@ -15,8 +15,8 @@ from app.api.admin.outages import store_answers
 from app.api.admin.standings import Standings
 from app.domain.errors import ErrorCode, GatewayError
 from app.domain.identity import Team, User
-from app.domain.ports import AliasTaken, Deed, Group, GroupStore, NameTaken
 from app.domain.spending import Balance
+from app.domain.stores import AliasTaken, Deed, Group, GroupStore, NameTaken
 
 
 @dataclass(frozen=True, slots=True)

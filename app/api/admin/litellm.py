@@ -1,7 +1,7 @@
 """What LiteLLM's admin calls may send that has no meaning here.
 
-Such a field is passed over where it asks for nothing (null, false, "", [] or {}) and refused where it asks for
-something: whoever wants a limit on tokens must not believe that there is one.
+Such a field is passed over where it asks for nothing (null, false, "", [], {} or its default) and refused where it asks
+for something: whoever wants a limit on tokens must not believe that there is one.
 """
 
 from __future__ import annotations
@@ -48,6 +48,9 @@ MEANINGLESS: Final[dict[str, str]] = {
 }
 """LiteLLM's fields without a meaning here, and what is said of each."""
 
+_DEFAULTS: Final = {"user_role": "internal_user", "key_type": "default"}
+"""Values that ask for nothing more than there is."""
+
 
 def from_litellm(model: type[Model], body: bytes) -> Model:
     """Check a JSON body that may have been written for LiteLLM. Raises GatewayError."""
@@ -59,7 +62,8 @@ def _is_idle(name: str, value: Any) -> bool:
     """Whether a field can be passed over. Raises GatewayError UNKNOWN_PARAMETER where it asks for something."""
     if name not in MEANINGLESS:
         return False
-    if value or (isinstance(value, int) and value is not False):
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if is_number or (value and value != _DEFAULTS.get(name)):  # 0 is the strictest of limits
         raise GatewayError(
             ErrorCode.UNKNOWN_PARAMETER, f"'{name}' has no meaning here: {MEANINGLESS[name]}.", param=name
         )

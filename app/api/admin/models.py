@@ -87,6 +87,7 @@ class ListKeys(BaseModel):
     user_id: Text | None = None
     team_id: Text | None = None
     key_alias: Text | None = None
+    return_full_object: bool = Field(True, description="LiteLLM's; keys are always shown whole")
 
 
 class KeyView(Standing):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from app.domain.errors import ErrorCode, GatewayError
 from app.domain.identity import MASTER_KEY_ID, VirtualKey
 from app.domain.keys import is_key_id, parse
-from app.domain.ports import KeyStore
+from app.domain.stores import KeyStore
 
 
 async def find_key(store: KeyStore, name: str, param: str = "key") -> VirtualKey:

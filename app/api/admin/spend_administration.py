@@ -12,9 +12,9 @@ from app.api.admin.outages import store_answers
 from app.api.admin.spend_models import EntryPage, EntryView, ListSpend, Report, ReportSpend, SpendFilter
 from app.domain.errors import ErrorCode, GatewayError
 from app.domain.money import to_usd, usd_text
-from app.domain.ports import KeyStore
 from app.domain.reports import EntryFilter, Grouping, ReportLine, SpendReports
 from app.domain.spending import Entry
+from app.domain.stores import KeyStore
 
 _DATABASE: Final = "The ledger's database"
 _FORMULAS: Final = ("=", "+", "-", "@", "\t", "\r")

@@ -11,8 +11,8 @@ from typing import Final
 from app.api.admin.limit_models import LimitFields
 from app.domain.accounts import Limits
 from app.domain.money import to_usd
-from app.domain.ports import AuditLog, Deed
 from app.domain.spending import Balance, Ledger
+from app.domain.stores import AuditLog, Deed
 from app.domain.windows import window_end
 
 _ABOUT_WINDOWS: Final = frozenset({"budget_duration", "budget_timezone"})

@@ -25,12 +25,13 @@ from app.telemetry.redaction import (
     redacted_json,
     shown_path,
 )
-from app.telemetry.writer import NO_ROOM
 from quaymaster.operations import Operation
 
 MAX_PARSED_BYTES: Final = 256 * 1024
 """A larger answer is logged as its size and hash: parsing it would hold the interpreter lock for too long."""
 PROBES: Final = frozenset({"/health/liveliness", "/health/liveness", "/health/readiness", "/metrics"})
+NO_ROOM: Final = "[no room]"
+"""Stands for a body that there was no room for."""
 BASE_BYTES: Final = 2048
 """About what one request weighs without its bodies."""
 

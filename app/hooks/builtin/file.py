@@ -27,6 +27,7 @@ class RotatingFile:
         self._path = path
         self._max_bytes = max_bytes
         self._count = count
+        self._fd = -1
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._open()
 

@@ -26,7 +26,7 @@ from app.api.admin.standings import Standings
 from app.api.errors import rendered
 from app.domain.errors import GatewayError
 from app.domain.identity import MASTER, Principal
-from app.domain.ports import AuditLog, KeyStore
+from app.domain.stores import AuditLog, KeyStore
 from app.gateway.authenticate import Authenticator
 from app.storage.audit import SqlAuditLog
 from app.storage.engine import Database
