@@ -40,8 +40,8 @@ async def run(folder: Path, kills: int, seed: int) -> str:
             check(troubles(run) + troubles_at_the_end(run))
             await close_everything(run, gateway)
         return (
-            f"{kills} kills, {len(run.port.made)} containers ({run.port.refused} refused by the upstream), {left} pending"
-            f" after the last kill, decided {seconds:.0f} s later; {len(run.costs)} answers cost"
+            f"{kills} kills, {len(run.port.made)} containers ({run.port.refused} creates refused by the upstream),"
+            f" {left} pending after the last kill, decided {seconds:.0f} s later; {len(run.costs)} answers cost"
             f" {sum(run.costs.values()) / 1e9:.4f} USD, booked are {booked(run) / 1e9:.4f}; {dict(run.statuses)}"
         )
 
@@ -51,7 +51,9 @@ async def close_everything(run: Spending, gateway: object) -> None:
     await run.delete_all(gateway)  # type: ignore[arg-type]
     check(troubles(run))
     assert not run.port.living, run.port.living
-    run.rows("UPDATE holds SET covered_until = datetime(covered_until, '-60 minutes') || '.000000' WHERE closed_at IS NULL")
+    run.rows(
+        "UPDATE holds SET covered_until = datetime(covered_until, '-60 minutes') || '.000000' WHERE closed_at IS NULL"
+    )
     await until(lambda: not run.rows("SELECT * FROM holds WHERE closed_at IS NULL"), 30)
     check(troubles(run) + troubles_at_the_end(run))
     left = run.rows("SELECT * FROM balances WHERE reserved_nanousd != 0 OR containers != 0 OR memory_gb != 0")
