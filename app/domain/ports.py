@@ -207,11 +207,14 @@ class ContainerStore(Protocol):
         """Share a container, or with None stop sharing it; False where it is not registered, or was not shared."""
         ...
 
-    async def end(self, container_id: str, ending: Ending, at: datetime, request_id: str | None = None) -> int:
+    async def end(
+        self, container_id: str, ending: Ending, at: datetime, request_id: str | None = None, *, asked: bool = False
+    ) -> int:
         """Write down that a container is no more. DELETED is final, GONE is taken back by the next sighting.
 
-        What is held for a container that is DELETED is settled with it: returns what that spent, in nano-USD. One that
-        is GONE is paid for until it would have expired.
+        What is held for a container that is DELETED is settled with it: returns what that spent, in nano-USD. So it is
+        for one that is GONE where somebody `asked` to delete it; without that it is paid for until it would have
+        expired, as it may yet be seen again.
         """
         ...
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
+from typing import Final
 
 from app.domain.containers import Ending
 from app.domain.exchange import Exchange
@@ -12,6 +13,8 @@ from app.registry.coverage import Coverage
 from app.registry.notes import Notes
 from app.registry.ownership import Ownerships
 from quaymaster.operations import CONTAINERS_DELETE, CONTAINERS_RETRIEVE, Operation
+
+_NOT_FOUND: Final = 404
 
 
 class Recorder:
@@ -29,8 +32,10 @@ class Recorder:
         ownership = exchange.ownership
         if ownership is None:
             return
-        if operation is CONTAINERS_DELETE and status < 300:
-            await self._deleted(exchange, ownership.container_id)
+        if operation is CONTAINERS_DELETE and (status < 300 or status == _NOT_FOUND):
+            await self._deleted(
+                exchange, ownership.container_id, Ending.GONE if status == _NOT_FOUND else Ending.DELETED
+            )
             return
         self._notes.answered(exchange, operation, status)
         if status < 300:
@@ -38,14 +43,16 @@ class Recorder:
             if not self._coverage.is_free(ownership.container_id, now) and _is_alive(exchange, operation):
                 await self._coverage.used(ownership.container_id, now)
 
-    async def _deleted(self, exchange: Exchange, container_id: str) -> None:
-        now = datetime.now(UTC)
+    async def _deleted(self, exchange: Exchange, container_id: str, ending: Ending) -> None:
+        """A deletion was asked for, and the container is no more: since now, or since the first time."""
+        now, request_id = datetime.now(UTC), exchange.request_id
         try:
-            exchange.cost_nanousd = await self._store.end(container_id, Ending.DELETED, now, exchange.request_id)
-        except StoreUnavailable:  # it is deleted, whatever the database says: write it down later
-            self._notes.ended(container_id, Ending.DELETED, now)
+            exchange.cost_nanousd = await self._store.end(container_id, ending, now, request_id, asked=True)
+        except StoreUnavailable:  # it is no more, whatever the database says: write it down later
+            self._notes.ended(container_id, ending, now)
         finally:  # not before: others could read it as it was, and remember that
-            self._ownerships.deleted(container_id)
+            if ending is Ending.DELETED:
+                self._ownerships.deleted(container_id)
             self._coverage.forget(container_id)
 
 

@@ -323,7 +323,7 @@ class Reaper:
         """Write down that a container is no more; later, where the database does not answer now."""
         container_id, at = condemned.container.container_id, datetime.fromtimestamp(self._clock(), UTC)
         try:
-            await self._store.end(container_id, ending, at)
+            await self._store.end(container_id, ending, at, asked=True)
         except StoreUnavailable:
             self._notes.ended(container_id, ending, at)
         finally:

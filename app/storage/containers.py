@@ -228,7 +228,9 @@ class SqlContainerStore:
 
         return await self._database.write(work)
 
-    async def end(self, container_id: str, ending: Ending, at: datetime, request_id: str | None = None) -> int:
+    async def end(
+        self, container_id: str, ending: Ending, at: datetime, request_id: str | None = None, *, asked: bool = False
+    ) -> int:
         """Write down that a container is no more, unless it was seen since it was gone; what was settled for it.
 
         Raises StoreUnavailable.
@@ -236,9 +238,10 @@ class SqlContainerStore:
         ended = {"id": container_id, "at": at}
 
         def work(connection: Connection) -> int:
-            if not connection.execute(_ENDS[ending], ended).rowcount or ending is not Ending.DELETED:
-                return 0
-            return settle_deleted(connection, container_id, at, request_id)
+            is_new = connection.execute(_ENDS[ending], ended).rowcount > 0
+            if asked or (is_new and ending is Ending.DELETED):
+                return settle_deleted(connection, container_id, at, request_id)
+            return 0
 
         return await self._database.write(work)
 

@@ -40,8 +40,8 @@ async def run(folder: Path, kills: int, seed: int) -> str:
             check(troubles(run) + troubles_at_the_end(run))
             await close_everything(run, gateway)
         return (
-            f"{kills} kills, {len(run.port.made)} containers ({run.port.refused} refused by the upstream), {left} pending"
-            f" after the last kill, decided {seconds:.0f} s later; {len(run.costs)} answers cost"
+            f"{kills} kills, {len(run.port.made)} containers ({run.port.refused} creates refused by the upstream),"
+            f" {left} pending after the last kill, decided {seconds:.0f} s later; {len(run.costs)} answers cost"
             f" {sum(run.costs.values()) / 1e9:.4f} USD, booked are {booked(run) / 1e9:.4f}; {dict(run.statuses)}"
         )
 
