@@ -63,8 +63,8 @@ def serve(
         config, {f"QUAYMASTER_{name}": str(value) for name, value in overrides.items() if value is not None}
     )
     gc.disable()  # 50 ms: start-up leaves no garbage. `run` enables it again
-    # structlog would import rich, 3 MB, to colour tracebacks; FastAPI would offer spans, for 1 MB, that nobody takes.
-    with models_built_when_used(), uvicorn_without_its_command(), without("opentelemetry", "rich"):
+    # structlog would import rich, 3 MB, to colour tracebacks.
+    with models_built_when_used(), uvicorn_without_its_command(), without("rich"):
         # The gateway's parts take half a second that the other commands need not pay.
         from app.serving import StartError, run
     if settings.server.workers > 1:
