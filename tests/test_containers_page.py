@@ -40,7 +40,7 @@ def test_the_examples_run_as_they_stand(tmp_path: Path) -> None:
     assert '"owner":"team:lake"' in done.stdout
     assert '"deleted":1' in done.stdout
     assert "1 in all, page 1 of 1." in done.stderr
-    assert done.stdout.endswith("No running container fits.\n" * 2)
+    assert done.stderr.endswith("No running container fits.\n" * 2)
     assert left == []
 
 

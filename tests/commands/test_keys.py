@@ -27,9 +27,10 @@ def test_a_keys_life(gateway: RunningGateway, team: str) -> None:
     assert key not in made.stderr
 
     heading, row = run("keys", "list", "--team", team).lines
-    assert heading.split() == ["KEY_ID", "KEY_ALIAS", "TEAM_ID", "USER_ID", "BLOCKED", "EXPIRES"]
-    key_id, *rest = row.split()
-    assert rest[:4] == [f"{team}-1", team, "-", "no"]
+    shown = dict(zip(heading.lower().split(), row.split(), strict=True))
+    key_id = shown["key_id"]
+    assert (shown["key_alias"], shown["team_id"], shown["user_id"], shown["blocked"]) == (f"{team}-1", team, "-", "no")
+    assert {"role", "spend", "reserved", "remaining", "max_budget", "budget_reset_at"} < shown.keys()
 
     assert run("keys", "block", key_id).code == 0
     assert not works(gateway, key)

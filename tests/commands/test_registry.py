@@ -114,7 +114,7 @@ def test_a_virtual_key_is_not_enough(gateway: RunningGateway) -> None:
     key = gateway.make_key(container_scope="all")
     done = containers("list", "--api-key", key, url=gateway.url)
     assert (done.code, done.stdout) == (4, "")
-    assert "only the master key may" in done.stderr
+    assert "may not use the admin routes" in done.stderr
     assert key not in done.stderr
 
 

@@ -125,6 +125,7 @@ async def test_useful_answer_headers_come_down_and_no_others(tmp_path: Path) -> 
         "x-upstream-request-id": "req_of_the_upstream",
         "x-quaymaster-deployment": "main",
         "x-quaymaster-attempts": "1",
+        "x-quaymaster-cost-usd": "0",
         "x-content-type-options": "nosniff",
     }
 
