@@ -117,6 +117,9 @@ async def test_reports(tmp_path: Path) -> None:
         ("/spend/logs", {"start_date": "2026-02-02", "end_date": "2026-02-01"}, "invalid_value", "end_date"),
         ("/spend/logs", {"limit": "0"}, "invalid_value", "limit"),
         ("/spend/logs", {"after": "x"}, "invalid_type", "after"),
+        ("/spend/logs", {"after": str(2**63)}, "invalid_value", "after"),
+        ("/spend/logs", {"start_date": "0001-01-01T00:00:00+14:00"}, "invalid_value", "start_date"),
+        ("/spend/report", {"end_date": "9999-12-31T23:59:59-14:00"}, "invalid_value", "end_date"),
         ("/spend/logs", {"key": "nobody"}, "key_not_found", "key"),
         ("/spend/logs", {"key": "a", "api_key": "b"}, "invalid_value", "api_key"),
         ("/spend/report", {"group_by": "planet"}, "invalid_value", "group_by.0"),
@@ -132,6 +135,12 @@ async def test_what_is_wrong_with_a_question_is_said(
         error = answer.json()["error"]
         assert (error["code"], error["param"]) == (code, param), error
         assert answer.status_code == (404 if code == "key_not_found" else 400)
+
+
+async def test_the_last_day_there_is_can_be_named(tmp_path: Path) -> None:
+    async with serving_gateway(tmp_path) as gateway:
+        await make(gateway, await gateway.make_key())
+        assert (await get(gateway, "/spend/logs", start_date="0001-01-01", end_date="9999-12-31"))["data"]
 
 
 @pytest.mark.parametrize(("role", "status"), [("member", 403), ("viewer", 200), ("admin", 200)])

@@ -10,6 +10,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from app.api.admin.fields import KeyName, Text
 from app.domain.reports import Grouping
 
+MAX_ID = 2**63 - 1
+"""The largest number that databases count to."""
 SYNONYMS = {"api_key": "key", "customer": "user", "memory_limit": "tier"}
 
 
@@ -22,16 +24,18 @@ def _moment(value: object) -> object:
         if len(text) == 10:
             return datetime.combine(date.fromisoformat(text), time(), UTC)
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        return moment.astimezone(UTC) if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):  # in UTC it may be before the first year, or after the last
         raise ValueError("expected a day such as 2026-11-21, or a time such as 2026-11-21T12:00:00Z") from None
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 def _last_moment(value: object) -> object:
     """A day ends when the next one begins."""
     moment = _moment(value)
     is_day = isinstance(value, str) and len(value.strip()) == 10
-    return moment + timedelta(days=1) if is_day and isinstance(moment, datetime) else moment
+    if not is_day or not isinstance(moment, datetime):
+        return moment
+    return moment + timedelta(days=1) if moment.date() < date.max else datetime.max.replace(tzinfo=UTC)
 
 
 def _groupings(value: object) -> object:
@@ -70,7 +74,9 @@ class SpendFilter(BaseModel):
 class ListSpend(SpendFilter):
     """GET /spend/logs."""
 
-    after: Annotated[int, Field(ge=0)] | None = Field(None, description="The id of the entry right before the page")
+    after: Annotated[int, Field(ge=0, le=MAX_ID)] | None = Field(
+        None, description="The id of the entry right before the page"
+    )
     limit: int = Field(100, ge=1, le=1000)
     order: Literal["asc", "desc"] = "desc"
 
