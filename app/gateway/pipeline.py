@@ -7,6 +7,9 @@ sent or could not be, is `settle`, called by the outermost layer (`app/api/middl
 
 from __future__ import annotations
 
+import asyncio
+
+from app.domain.errors import ClientGone
 from app.domain.exchange import Exchange
 from app.domain.identity import Principal
 from app.gateway.admit import Admission
@@ -75,7 +78,11 @@ class Gateway:
                 if exchange.ownership is not None
                 else await self._placer.search(exchange, principal, provider)
             )
-            reply = await self._forwarder.forward(exchange, operation, deployment)
+            try:
+                reply = await self._forwarder.forward(exchange, operation, deployment)
+            except (ClientGone, asyncio.CancelledError):
+                self._recorder.abandoned(exchange, operation)
+                raise
             await self._recorder.record(exchange, operation, reply.status)
 
         if self._hooks.response:

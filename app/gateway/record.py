@@ -43,6 +43,15 @@ class Recorder:
             if not self._coverage.is_free(ownership.container_id, now) and _is_alive(exchange, operation):
                 await self._coverage.used(ownership.container_id, now)
 
+    def abandoned(self, exchange: Exchange, operation: Operation) -> None:
+        """A client left before the answer came: its upstream may have taken the request for a use all the same."""
+        ownership = exchange.ownership
+        if ownership is None or operation is CONTAINERS_DELETE or not exchange.attempts:
+            return
+        now = time.time()
+        if not self._coverage.is_free(ownership.container_id, now):
+            self._coverage.note(ownership.container_id, now)
+
     async def _deleted(self, exchange: Exchange, container_id: str, ending: Ending) -> None:
         """A deletion was asked for, and the container is no more: since now, or since the first time."""
         now, request_id = datetime.now(UTC), exchange.request_id

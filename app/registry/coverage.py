@@ -46,13 +46,18 @@ class Coverage:
 
     async def used(self, container_id: str, used_at: float) -> None:
         """Commit that a container was used, before its answer goes down. Never raises."""
+        extending = self.note(container_id, used_at)
+        await asyncio.wait([extending], timeout=WAIT_SECONDS)
+        if not extending.done():
+            self._put_off(container_id, used_at)
+
+    def note(self, container_id: str, used_at: float) -> asyncio.Task[None]:
+        """The same where nobody waits for the answer: begin to commit it; the task never raises."""
         extending = self._extending.get(container_id)
         if extending is None:
             extending = self._tasks.spawn(self._extend(container_id, used_at), f"extend {container_id}")
             self._extending[container_id] = extending
-        await asyncio.wait([extending], timeout=WAIT_SECONDS)
-        if not extending.done():
-            self._put_off(container_id, used_at)
+        return extending
 
     async def retry(self) -> None:
         """Write down the uses that the ledger did not take. Raises StoreUnavailable; then they wait on."""

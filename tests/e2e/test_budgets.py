@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from tests.e2e.gateway import forwarding_to
+from tests.e2e.raw import head, raw_connection
 from tests.e2e.rows import query, until
 from tests.e2e.serving import ServingGateway, fronting, serving_gateway
 from tests.fakes.quay import JSON, Quay, answering, resetting
@@ -148,6 +149,30 @@ async def test_a_use_that_prolongs_a_life_is_held_for_before_its_answer(tmp_path
             assert balance(tmp_path)[0] == 22_500_000 + 3 * 1_500_000
         kinds = query(tmp_path, "SELECT kind FROM ledger_entries ORDER BY number")
         assert [entry["kind"] for entry in kinds] == ["reserve", "settle", "reserve"]
+
+
+async def test_a_client_that_leaves_before_the_answer_has_used_the_container(tmp_path: Path) -> None:
+    """Else whoever always leaves keeps a container alive that nobody pays for."""
+    quay, asked = Harbour(), asyncio.Event()
+
+    async def keeps_files_waiting(peer: Peer) -> None:
+        while True:
+            request = await peer.request()
+            if request.method == b"GET":
+                asked.set()
+                await peer.gone()
+                return
+            await quay._create(peer, request)
+
+    async with fronting(tmp_path, keeps_files_waiting) as (gateway, _):
+        key = await gateway.make_key()
+        container_id = (await create(gateway, key)).json()["id"]
+        async with raw_connection(gateway.port) as client:
+            authorization = f"Authorization: Bearer {key}\r\n".encode()
+            await client.send(head("GET", f"/v1/containers/{container_id}/files", authorization=authorization))
+            await asyncio.wait_for(asked.wait(), 5)
+            client.leave()
+        await until(lambda: balance(tmp_path) == (22_500_000 + 1_500_000, 7_500_000, 1))
 
 
 async def test_what_has_expired_is_settled_without_asking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
