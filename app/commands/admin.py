@@ -26,13 +26,21 @@ class Admin:
 
     def get(self, path: str, query: Mapping[str, Any]) -> Any:
         """The answer, parsed."""
-        return self._ask("GET", path, params=_said(query))
+        return self._parsed(self._ask("GET", path, params=_said(query)))
+
+    def get_csv(self, path: str, query: Mapping[str, Any]) -> str:
+        """The answer, which is for spreadsheets."""
+        answer = self._ask("GET", path, params=_said(query))
+        if not answer.headers.get("content-type", "").startswith("text/csv"):
+            raise self._no_gateway(answer)
+        return answer.text
 
     def post(self, path: str, fields: Mapping[str, Any]) -> Any:
         """The answer, parsed."""
-        return self._ask("POST", path, json={name: None if value is NULL else value for name, value in _said(fields)})
+        body = {name: None if value is NULL else value for name, value in _said(fields)}
+        return self._parsed(self._ask("POST", path, json=body))
 
-    def _ask(self, method: str, path: str, **asked: Any) -> Any:
+    def _ask(self, method: str, path: str, **asked: Any) -> httpx.Response:
         url, headers = f"{self._base_url}{path}", {"authorization": f"Bearer {self._key}"}
         timeout = httpx.Timeout(TIMEOUT_SECONDS, connect=5)
         try:
@@ -45,15 +53,24 @@ class Admin:
             raise CommandError(message, ExitCode.UNREACHABLE) from None
         except UnicodeEncodeError:
             raise CommandError("the key holds characters that no key has", ExitCode.MISUSED) from None
+        if answer.is_success:
+            return answer
         try:
-            said = answer.json()
-            if answer.is_success:
-                return said
-            message = str(said["error"]["message"])
-        except (ValueError, KeyError, TypeError):
-            where = f"what answers at {self._base_url}"
-            raise CommandError(f"{where} is no gateway of this kind (status {answer.status_code})") from None
+            message = str(self._parsed(answer)["error"]["message"])
+        except (KeyError, TypeError):
+            raise self._no_gateway(answer) from None
         raise CommandError(message, code_of_status(answer.status_code))
+
+    def _parsed(self, answer: httpx.Response) -> Any:
+        try:
+            return answer.json()
+        except ValueError:
+            raise self._no_gateway(answer) from None
+
+    def _no_gateway(self, answer: httpx.Response) -> CommandError:
+        return CommandError(
+            f"what answers at {self._base_url} is no gateway of this kind (status {answer.status_code})"
+        )
 
 
 def _said(fields: Mapping[str, Any]) -> list[tuple[str, Any]]:

@@ -35,9 +35,26 @@ class LimitFields(Bundle):
 
     max_budget: Annotated[float | None, typer.Option(help="What may be spent, in USD.")] = None
     soft_budget: Annotated[float | None, typer.Option(help="What may be spent before a warning, in USD.")] = None
-    budget_duration: Annotated[str | None, typer.Option(help="When a budget begins anew, such as 30d.")] = None
+    budget_duration: Annotated[
+        str | None, typer.Option(help="When a budget begins anew: 12h, 30d; day, week, month by the calendar.")
+    ] = None
+    budget_timezone: Annotated[
+        str | None, typer.Option(help="Where the calendar's days begin, such as Europe/Berlin.")
+    ] = None
     rpm_limit: Annotated[int | None, typer.Option(help="Requests a minute.")] = None
     max_parallel_requests: Annotated[int | None, typer.Option(help="Requests at a time.")] = None
+    max_creates_per_minute: Annotated[int | None, typer.Option(help="Containers made a minute.")] = None
+    max_containers: Annotated[int | None, typer.Option(help="Containers alive at a time.")] = None
+    max_memory_gb: Annotated[int | None, typer.Option(help="Their memory together, in GB.")] = None
+    allowed_memory_limits: Annotated[
+        list[str] | None, typer.Option("--allow-memory", help="1g, 4g, 16g or 64g, and else none; repeatable.")
+    ] = None
+    max_file_bytes: Annotated[int | None, typer.Option(help="The largest single upload.")] = None
+    max_upload_bytes_per_day: Annotated[int | None, typer.Option(help="Uploads of a day together.")] = None
+    max_download_bytes_per_day: Annotated[int | None, typer.Option(help="Downloads of a day together.")] = None
+    shadow: Annotated[
+        bool | None, typer.Option("--shadow/--no-shadow", help="Count what would be refused, and refuse nothing.")
+    ] = None
     tags: Annotated[list[str] | None, typer.Option("--tag", help="A word for reports; repeatable.")] = None
     metadata: Annotated[str | None, typer.Option(help="What you want to remember, a JSON object.")] = None
     set_: Annotated[

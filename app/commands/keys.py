@@ -11,8 +11,8 @@ from app.commands.exits import tell
 from app.commands.fields import Bundle, LimitFields
 from app.commands.invocation import Invocation, command, group_of
 from app.commands.output import show_json
-from app.commands.registry import Page, Size, tell_page
-from app.commands.views import show_entity, show_rows
+from app.commands.registry import Page, Size
+from app.commands.views import show_entity, show_rows, tell_page
 
 commands = group_of("Operators: make, see and change virtual keys.")
 
@@ -35,6 +35,12 @@ class KeyFields(Bundle):
     ] = None
     allowed_deployments: Annotated[
         list[str] | None, typer.Option("--deployment", help="A deployment that it may choose; repeatable.")
+    ] = None
+    role: Annotated[
+        Literal["member", "viewer", "admin"] | None, typer.Option(help="Which of the operators' routes it may use.")
+    ] = None
+    allowed_ips: Annotated[
+        list[str] | None, typer.Option("--allow-ip", help="An address or network to be used from; repeatable.")
     ] = None
 
 
@@ -77,20 +83,20 @@ def list_keys(
     page: Page = 1,
     size: Size = 20,
 ) -> None:
-    """Show keys, newest first, with what they have spent."""
+    """Show keys, newest first, with what they have spent and what remains."""
     query = {"team_id": team, "user_id": user, "key_alias": alias, "page": page, "size": size}
     answer = asked.admin().get("/key/list", query)
     if asked.as_json:
         show_json(answer)
         return
-    show_rows(answer, _COLUMNS)
+    show_rows(_COLUMNS, answer["keys"])
     tell_page(answer)
 
 
 @command(commands, "info")
 def info(asked: Invocation, key: KeyName) -> None:
     """Show a key."""
-    asked.answer(asked.admin().get("/key/info", {"key": key}), show_entity)
+    asked.answer(asked.admin().get("/key/info", {"key": key}), lambda said: show_entity(said["info"]))
 
 
 @command(commands, "block")

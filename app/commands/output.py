@@ -11,9 +11,14 @@ import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any, Final, TextIO
 
 _ABSENT: Final = "-"
+_GAP: Final = 2
+"""Blanks between two columns."""
+_LEGIBLE: Final = 10
+"""Characters that a cell is not cut below."""
 
 
 def is_fancy(stream: TextIO) -> bool:
@@ -62,6 +67,8 @@ def shown(value: object) -> str:
         return _ABSENT
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{Decimal(str(value)):f}".removesuffix(".0")
     if isinstance(value, list) and all(isinstance(each, str) for each in value):
         value = ", ".join(value)
     elif isinstance(value, list | dict):
@@ -86,11 +93,17 @@ def _show_rich_table(titles: Sequence[str], cells: Sequence[Sequence[str]]) -> N
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, header_style="bold cyan", padding=(0, 2, 0, 0))
-    for place, title in enumerate(titles):
-        # What names a thing is there to be copied: it is the last to be cut.
-        whole = max(len(line[place]) for line in cells) if place == 0 else None
-        table.add_column(title, no_wrap=True, overflow="ellipsis", min_width=whole)
+    table = Table(box=None, pad_edge=False, header_style="bold cyan", padding=(0, _GAP, 0, 0))
+    console = Console(highlight=False)
+    widths = [max(len(line[place]) for line in (titles, *cells)) for place in range(len(titles))]
+    least = [min(width, max(len(title), _LEGIBLE)) for title, width in zip(titles, widths, strict=True)]
+    least[0] = widths[0]  # what names a thing is there to be copied
+    if sum(least) + _GAP * len(least) > console.width:
+        # The terminal breaks the lines: better than columns that nobody can read.
+        least = widths
+        console.width = sum(widths) + _GAP * len(widths)
+    for title, width in zip(titles, least, strict=True):
+        table.add_column(title, no_wrap=True, overflow="ellipsis", min_width=width)
     for line in cells:
         table.add_row(*(Text(cell) for cell in line))
-    Console(highlight=False).print(table)
+    console.print(table, soft_wrap=True)

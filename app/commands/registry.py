@@ -10,6 +10,7 @@ import typer
 from app.commands.exits import ExitCode, tell
 from app.commands.invocation import Invocation, command
 from app.commands.output import counted, show_fields, show_json, show_table
+from app.commands.views import show_rows, tell_page
 
 Owner = Annotated[str | None, typer.Option(help="Whose: team:…, user:…, key:… or master.")]
 Key = Annotated[str | None, typer.Option(help="Made by this virtual key: the key, its id or its alias.")]
@@ -44,7 +45,7 @@ def list_all(
     if asked.as_json:
         show_json(answer)
         return
-    show_table(_LISTED, answer["containers"])
+    show_rows(_LISTED, answer["containers"])
     tell_page(answer)
 
 
@@ -89,12 +90,6 @@ def reap(
     show_json(answer) if asked.as_json else _show_reaped(answer)
     if answer["failed"] or answer["unlisted"]:
         raise typer.Exit(ExitCode.FAILED)
-
-
-def tell_page(answer: Any) -> None:
-    """Say on stderr which page an admin route answered, if it is one."""
-    if isinstance(answer, Mapping) and {"total_count", "current_page", "total_pages"} <= answer.keys():
-        tell(f"{answer['total_count']} in all, page {answer['current_page']} of {answer['total_pages']}.")
 
 
 def _show_reaped(answer: Mapping[str, Any]) -> None:

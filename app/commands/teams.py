@@ -1,8 +1,7 @@
 """`quaymaster teams`: who shares containers and a budget."""
 
 from app.commands.invocation import group_of
-from app.commands.owners import add_blocking, add_owner_commands
+from app.commands.owners import Kind, add_owner_commands
 
 commands = group_of("Operators: make, see and change teams and their budgets.")
-add_owner_commands(commands, "team")
-add_blocking(commands, "team")
+add_owner_commands(commands, Kind("team", page="/v2/team/list"))

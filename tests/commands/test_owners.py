@@ -1,132 +1,145 @@
-"""`quaymaster teams`, `users` and `spend`: what they ask a gateway for, and what they show of its answers."""
+"""`quaymaster teams` and `quaymaster users` at a gateway: what they set, what they show, and how they end."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from tests.commands.running import Done, run
-from tests.fakes.scripted import Received, ScriptedUpstream, answers, reply
+from tests.commands.running import run
+from tests.e2e.gateway import RunningGateway
 
-TEAM = {
-    "team_id": "lake",
-    "team_alias": None,
-    "blocked": False,
-    "spend": 1.5,
-    "reserved": 0.03,
-    "remaining": 8.47,
-    "max_budget": 10.0,
-    "budget_reset_at": "2026-09-01T00:00:00Z",
-    "colour": "blue",
-}
+pytestmark = pytest.mark.usefixtures("operator")
 
 
-async def ask(answer: Any, *arguments: str, status: int = 200) -> tuple[Done, Received]:
-    """Run a command at a gateway that gives this answer: how it ended, and what it had asked for."""
-    async with ScriptedUpstream(answers(reply(status, json.dumps(answer).encode()))) as gateway:
-        done = await asyncio.to_thread(run, *arguments, "--base-url", gateway.origin, "--api-key", "sk-operator")
-    (received,) = gateway.requests
-    assert received.header(b"authorization") == b"Bearer sk-operator"
-    return done, received
+def create_container(gateway: RunningGateway, key: str) -> int:
+    """Make a container with a key: the status."""
+    headers = {"authorization": f"Bearer {key}"}
+    return gateway.client.post("/v1/containers", json={"name": "crate"}, headers=headers).status_code
 
 
-@pytest.mark.parametrize(
-    ("arguments", "asked", "body"),
-    [
-        ("teams create --id lake --max-budget 10", "/team/new", {"team_id": "lake", "max_budget": 10.0}),
-        ("teams create --alias Lake --tag a --tag b", "/team/new", {"team_alias": "Lake", "tags": ["a", "b"]}),
-        ("teams update lake --rpm-limit 6", "/team/update", {"team_id": "lake", "rpm_limit": 6}),
-        ("teams update lake --set max_budget=null", "/team/update", {"team_id": "lake", "max_budget": None}),
-        ("teams update lake --metadata {}", "/team/update", {"team_id": "lake", "metadata": {}}),
-        ("teams block lake", "/team/block", {"team_id": "lake"}),
-        ("teams unblock lake", "/team/unblock", {"team_id": "lake"}),
-        ("teams delete lake sea", "/team/delete", {"team_ids": ["lake", "sea"]}),
-        ("users create --id ada", "/user/new", {"user_id": "ada"}),
-        ("users update ada --soft-budget 0", "/user/update", {"user_id": "ada", "soft_budget": 0.0}),
-        ("users delete ada", "/user/delete", {"user_ids": ["ada"]}),
-        ("keys create --max-parallel-requests 2", "/key/generate", {"max_parallel_requests": 2}),
-    ],
-)
-async def test_what_a_change_sends(arguments: str, asked: str, body: dict[str, Any]) -> None:
-    done, received = await ask(TEAM | {"user_id": "ada", "key": "sk-qm-new"}, *arguments.split())
-    assert (done.code, received.method, received.target.decode()) == (0, b"POST", asked)
-    assert json.loads(received.body) == body
+def fields(*arguments: str) -> dict[str, str]:
+    """What a command shows of one thing."""
+    done = run(*arguments)
+    assert done.code == 0, done.stderr
+    pairs = [line.split(None, 1) for line in done.lines]
+    assert len({name for name, _ in pairs}) == len(pairs)
+    return dict(pairs)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "path", "query"),
-    [
-        ("teams info lake", "/team/info", {"team_id": ["lake"]}),
-        ("teams list --page 2 --size 5", "/team/list", {"page": ["2"], "size": ["5"]}),
-        ("users info ada", "/user/info", {"user_id": ["ada"]}),
-        ("spend logs --team lake --where model=x", "/spend/logs", {"team_id": ["lake"], "model": ["x"]}),
-        (
-            "spend report --since 2026-08-01 --until 2026-08-02 --group-by team",
-            "/spend/report",
-            {"start_date": ["2026-08-01"], "end_date": ["2026-08-02"], "group_by": ["team"]},
-        ),
-    ],
-)
-async def test_what_a_view_asks_for(arguments: str, path: str, query: dict[str, list[str]]) -> None:
-    done, received = await ask(TEAM, *arguments.split())
-    target = urlsplit(received.target.decode())
-    assert (done.code, received.method, target.path, parse_qs(target.query)) == (0, b"GET", path, query)
+@pytest.mark.parametrize("noun", ["team", "user"])
+def test_the_life_of_one(gateway: RunningGateway, team: str, noun: str) -> None:
+    group = f"{noun}s"
+    made = run(group, "create", "--id", team, "--alias", f"The {team}", "--max-budget", "0.05", "--tag", "a")
+    assert (made.code, made.stdout, made.stderr) == (0, f"{team}\n", "")
+    key = gateway.make_key(**{f"{noun}_id": team})
+    key_id = key.split("-")[2]
 
-
-async def test_a_list_shows_money_and_leaves_out_what_the_gateway_does_not_say() -> None:
-    page = {"teams": [TEAM, {"team_id": "s\x1bea"}], "total_count": 2, "current_page": 1, "total_pages": 1}
-    done, _ = await ask(page, "teams", "list")
-    heading, lake, sea = (line.split() for line in done.lines)
-    columns = "TEAM_ID TEAM_ALIAS BLOCKED SPEND RESERVED REMAINING MAX_BUDGET BUDGET_RESET_AT"
-    assert " ".join(heading) == columns
-    assert " ".join(lake) == "lake - no 1.5 0.03 8.47 10.0 2026-09-01T00:00:00Z"
-    assert sea == ["s?ea", *"-------"]
-    assert done.stderr == "2 in all, page 1 of 1.\n"
-    bare, _ = await ask([TEAM], "teams", "list")
-    assert [line.split() for line in bare.lines] == [heading, lake]
-
-
-async def test_keys_show_what_they_spent() -> None:
-    key = {
-        "key_id": "k1",
-        "key_alias": None,
-        "spend": 0.5,
-        "reserved": 0.1,
-        "remaining": 0.4,
-        "budget_reset_at": "soon",
-    }
-    done, _ = await ask({"keys": [key]}, "keys", "list")
-    assert done.lines[0].split() == ["KEY_ID", "KEY_ALIAS", "SPEND", "RESERVED", "REMAINING", "BUDGET_RESET_AT"]
-    assert done.lines[1].split() == ["k1", "-", "0.5", "0.1", "0.4", "soon"]
-
-
-async def test_one_thing_is_shown_with_every_field() -> None:
-    done, _ = await ask({"team_id": "lake", "team_info": TEAM, "keys": []}, "teams", "info", "lake")
-    shown = dict(line.split(None, 1) for line in done.lines)
-    assert shown.keys() == {"keys", *TEAM}
-    assert (shown["remaining"], shown["colour"]) == ("8.47", "blue")
-
-
-async def test_a_report_is_shown_as_it_comes() -> None:
-    done, _ = await ask(
-        {"report": [{"team_id": "lake", "spend": 1}, {"team_id": "sea", "creates": 2}]}, "spend", "report"
-    )
-    assert [line.split() for line in done.lines] == [
-        ["TEAM_ID", "SPEND", "CREATES"],
-        ["lake", "1", "-"],
-        ["sea", "-", "2"],
+    assert create_container(gateway, key) == 200
+    assert create_container(gateway, key) == 429
+    shown = fields(group, "info", team)
+    assert next(iter(shown)) == f"{noun}_id"
+    assert (shown[f"{noun}_id"], shown[f"{noun}_alias"], shown["tags"]) == (team, f"The {team}", "a")
+    assert [shown[name] for name in ("spend", "reserved", "remaining", "max_budget")] == [
+        "0.0075",
+        "0.0225",
+        "0.02",
+        "0.05",
     ]
-    nothing, _ = await ask({"report": []}, "spend", "report")
-    assert (nothing.code, nothing.stdout) == (0, "")
-    raw, _ = await ask({"report": []}, "spend", "report", "--json")
-    assert json.loads(raw.stdout) == {"report": []}
+    assert (shown["keys"], shown["key_count"], shown["containers"]) == (key_id, "1", "1")
+
+    changed = fields(group, "update", team, "--max-budget", "1", "--set", f"{noun}_alias=null", "--budget-duration=day")
+    assert (changed["remaining"], changed[f"{noun}_alias"], changed["tags"]) == ("0.97", "-", "a")
+    assert changed["budget_reset_at"].endswith("T00:00:00Z")
+    assert create_container(gateway, key) == 200
+
+    assert fields(group, "block", team)["blocked"] == "yes"
+    assert create_container(gateway, key) in {401, 403}
+    assert fields(group, "unblock", team)["blocked"] == "no"
+    assert create_container(gateway, key) == 200
+
+    deleted = run(group, "delete", team)
+    assert (deleted.code, deleted.stdout) == (0, f"{team}\n")
+    assert create_container(gateway, key) == 401
+    gone = run(group, "info", team)
+    assert (gone.code, gone.stdout) == (3, "")
+    assert f"There is no {noun} of this id" in gone.stderr
 
 
-@pytest.mark.parametrize(("status", "code"), [(400, 2), (401, 4), (404, 3), (429, 5), (500, 1)])
-async def test_a_refusal_is_an_exit_code(status: int, code: int) -> None:
-    done, _ = await ask({"error": {"message": "No\x1b!"}}, "teams", "info", "lake", status=status)
-    assert (done.code, done.stdout, done.stderr) == (code, "", "quaymaster: No?!\n")
+@pytest.mark.parametrize("noun", ["team", "user"])
+def test_a_list_shows_how_they_stand_page_by_page(gateway: RunningGateway, team: str, noun: str) -> None:
+    group = f"{noun}s"
+    names = [f"{team}-{number}" for number in range(3)]
+    for name in names:
+        assert run(group, "create", "--id", name, "--alias", name, "--max-budget", "0.3").code == 0
+    assert create_container(gateway, gateway.make_key(**{f"{noun}_id": names[2]})) == 200
+    heading, newest, older = (line.split() for line in run(group, "list", "--size", "2").lines)
+    standing = "BLOCKED SPEND RESERVED REMAINING MAX_BUDGET BUDGET_DURATION BUDGET_RESET_AT"
+    assert " ".join(heading) == f"{noun.upper()}_ID {noun.upper()}_ALIAS {standing}"
+    assert newest == [names[2], names[2], "no", "0.0075", "0.0225", "0.27", "0.3", "-", "-"]
+    assert older[0] == names[1]
+
+    following = run(group, "list", "--size", "2", "--page", "2")
+    assert following.lines[1].split()[0] == names[0]
+    total = int(following.stderr.split()[0])
+    assert following.stderr == f"{total} in all, page 2 of {-(-total // 2)}.\n"
+    (_, one) = run(group, "list", "--alias", names[1]).lines
+    assert one.split()[0] == names[1]
+    listed = json.loads(run(group, "list", "--size", "1", "--json").stdout)
+    assert [each[f"{noun}_id"] for each in listed[group]] == [names[2]]
+
+
+def test_a_new_user_has_no_key_that_nobody_saw(team: str) -> None:
+    made = json.loads(run("users", "create", "--json").stdout)
+    assert made["key"] is None
+    assert fields("users", "info", made["user_id"])["key_count"] == "0"
+
+
+def test_every_limit_has_an_option(team: str) -> None:
+    counts = ["rpm_limit", "max_parallel_requests", "max_creates_per_minute", "max_containers", "max_memory_gb"]
+    counts += ["max_file_bytes", "max_upload_bytes_per_day", "max_download_bytes_per_day"]
+    said = [word for number, name in enumerate(counts) for word in (f"--{name.replace('_', '-')}", str(number))]
+    said += ["--max-budget", "2.5", "--soft-budget", "0", "--budget-duration", "week", "--budget-timezone"]
+    said += ["Europe/Berlin", "--allow-memory", "1g", "--allow-memory", "4g", "--shadow", "--metadata", "{}"]
+    made = json.loads(run("teams", "create", "--id", team, *said, "--json").stdout)
+    expected: dict[str, Any] = {name: number for number, name in enumerate(counts)}
+    expected |= {"max_budget": 2.5, "soft_budget": 0, "budget_duration": "week", "budget_timezone": "Europe/Berlin"}
+    expected |= {"allowed_memory_limits": ["1g", "4g"], "shadow": True, "metadata": {}}
+    assert {name: made[name] for name in expected} == expected
+    answer = json.loads(run("teams", "update", team, "--no-shadow", "--set", "max_budget=null", "--json").stdout)
+    assert (answer["data"]["shadow"], answer["data"]["max_budget"]) == (False, None)
+    assert answer["data"]["rpm_limit"] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        ("teams info none", 3, "There is no team of this id"),
+        ("teams block none", 3, "There is no team of this id"),
+        ("users delete none", 3, "There is no user of this id"),
+        ("teams create --max-budget -1", 2, "max_budget"),
+        ("teams create --budget-duration soon", 2, "budget_duration"),
+        ("teams create --set models=x", 2, "models"),
+        ("users create --set colour=blue", 2, "Unknown parameter: 'colour'"),
+        ("teams list --size 0", 2, "--size"),
+        ("teams update", 2, "ID"),
+    ],
+)
+def test_what_is_refused_is_said_in_words(arguments: str, code: int, words: str) -> None:
+    done = run(*arguments.split())
+    assert (done.code, done.stdout) == (code, "")
+    assert words in done.stderr
+
+
+def test_all_are_deleted_or_none(team: str) -> None:
+    assert run("teams", "create", "--id", team).code == 0
+    assert run("teams", "delete", team, "none").code == 3
+    assert run("teams", "info", team).code == 0
+
+
+@pytest.mark.parametrize("group", ["teams", "users"])
+def test_a_virtual_key_is_not_enough(key: str, group: str) -> None:
+    done = run(group, "list", "--api-key", key)
+    assert (done.code, done.stdout) == (4, "")
+    assert "may not use the admin routes" in done.stderr
