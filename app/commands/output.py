@@ -100,7 +100,6 @@ def _show_rich_table(titles: Sequence[str], cells: Sequence[Sequence[str]]) -> N
     least[0] = widths[0]  # what names a thing is there to be copied
     if sum(least) + _GAP * len(least) > console.width:
         # The terminal breaks the lines: better than columns that nobody can read.
-        least = widths
         console.width = sum(widths) + _GAP * len(widths)
     for title, width in zip(titles, least, strict=True):
         table.add_column(title, no_wrap=True, overflow="ellipsis", min_width=width)
