@@ -15,6 +15,7 @@ from app.registry.ownership import Ownerships
 from quaymaster.operations import CONTAINERS_DELETE, CONTAINERS_RETRIEVE, Operation
 
 _NOT_FOUND: Final = 404
+_NOT_MODIFIED: Final = 304
 
 
 class Recorder:
@@ -38,7 +39,7 @@ class Recorder:
             )
             return
         self._notes.answered(exchange, operation, status)
-        if status < 300:
+        if status < 300 or status == _NOT_MODIFIED:
             now = time.time()
             if not self._coverage.is_free(ownership.container_id, now) and _is_alive(exchange, operation):
                 await self._coverage.used(ownership.container_id, now)

@@ -108,7 +108,7 @@ class Notes:
             self._note(self._waiting.absent, container_id, self._clock())
 
     def ended(self, container_id: str, ending: Ending, at: datetime) -> None:
-        """Write this down later."""
+        """Write down later that a deletion was asked for, and the container is no more."""
         self._note(self._waiting.ended, container_id, (ending, at))
 
     async def flush(self, *, final: bool = False) -> None:
@@ -196,7 +196,7 @@ class Notes:
             if at > max(taken.active.get(container_id, -inf), self._waiting.active.get(container_id, -inf)):
                 await self._end_absent(container_id, at)
         for container_id, (ending, ended_at) in taken.ended.items():
-            await self._store.end(container_id, ending, ended_at)
+            await self._store.end(container_id, ending, ended_at, asked=True)
 
     async def _end_absent(self, container_id: str, at: float) -> None:
         """An upstream does not know a container: it is gone, unless it merely expired, of which lists go on to tell."""

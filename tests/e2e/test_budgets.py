@@ -175,6 +175,23 @@ async def test_a_client_that_leaves_before_the_answer_has_used_the_container(tmp
         await until(lambda: balance(tmp_path) == (22_500_000 + 1_500_000, 7_500_000, 1))
 
 
+async def test_what_the_client_has_already_is_a_use_too(tmp_path: Path) -> None:
+    """An upstream that answers 304 has looked into the container."""
+    quay = Harbour()
+
+    async def nothing_new(peer: Peer) -> None:
+        while True:
+            request = await peer.request()
+            await (peer.send(reply(304)) if request.method == b"GET" else quay._create(peer, request))
+
+    async with fronting(tmp_path, nothing_new) as (gateway, _):
+        key = await gateway.make_key()
+        container_id = (await create(gateway, key)).json()["id"]
+        headers = bearer(key) | {"If-None-Match": '"a"'}
+        assert (await gateway.client.get(f"/v1/containers/{container_id}/files", headers=headers)).status_code == 304
+        assert balance(tmp_path) == (22_500_000 + 1_500_000, 7_500_000, 1)
+
+
 async def test_what_has_expired_is_settled_without_asking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.main.CLOSE_SECONDS", 0.1)
     quay = Harbour()

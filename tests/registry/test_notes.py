@@ -12,13 +12,15 @@ import orjson
 import pytest
 from structlog.testing import capture_logs
 
-from app.domain.containers import Container, Ending
+from app.domain.containers import Answer, Container, Ending
 from app.domain.exchange import Exchange
 from app.domain.ports import ContainerRecord, Observations, StoreUnavailable
 from app.registry import notes as module
 from app.registry.notes import Notes
 from app.storage.containers import SqlContainerStore
+from app.storage.creations import SqlCreationStore
 from app.storage.engine import Database
+from app.storage.ledger import SqlLedger
 from quaymaster.operations import (
     BY_NAME,
     CONTAINERS_DELETE,
@@ -32,7 +34,8 @@ from quaymaster.operations import (
     Operation,
 )
 from tests.exchanges import answered_exchange
-from tests.storage.containers import at, container
+from tests.storage.containers import at, container, creation
+from tests.storage.spending import BY_THE_MINUTE, order
 
 
 class WatchedStore(SqlContainerStore):
@@ -56,8 +59,9 @@ class WatchedStore(SqlContainerStore):
 class Desk:
     """Notes over a real database, and a clock that only the test moves (noon, and minutes after it)."""
 
-    def __init__(self, store: WatchedStore) -> None:
+    def __init__(self, store: WatchedStore, database: Database) -> None:
         self.store = store
+        self.database = database
         self.minutes = 0.0
         self.notes = Notes(store, lambda: at(self.minutes).timestamp())
 
@@ -109,7 +113,7 @@ class Desk:
 async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     database = Database.open(f"sqlite:///{tmp_path}/quaymaster.db")
     await database.migrate()
-    yield Desk(WatchedStore(database))
+    yield Desk(WatchedStore(database), database)
     await database.close()
 
 
@@ -188,6 +192,18 @@ async def test_the_last_word_counts(desk: Desk) -> None:
     assert (await desk.container(back)).ending is None
     assert (await desk.container(used)).ending is None
     assert (await desk.container(away)).ending is Ending.GONE
+
+
+@pytest.mark.parametrize("ending", list(Ending))
+async def test_a_deletion_that_could_not_be_written_is_settled_later(desk: Desk, ending: Ending) -> None:
+    """What it would have cost at once, and not the whole life of the container."""
+    creations, made, crate = SqlCreationStore(desk.database), creation(), container()
+    await creations.begin(made, order(), same_key_since=at(-60))
+    await creations.complete(made.creation_id, crate, Answer(status=200, content_type="", body=b""))
+    desk.notes.ended(crate.container_id, ending, at(1))
+    await desk.notes.flush()
+    (balance,) = (await SqlLedger(desk.database).balances(["key:0123456789abcdef"], at(1))).values()
+    assert (balance.reserved_nanousd, balance.total_spent_nanousd) == (0, BY_THE_MINUTE.cost(0))
 
 
 async def test_an_ending_that_could_not_be_written_is_written_later(desk: Desk) -> None:
