@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable, MutableMapping
 from random import Random, SystemRandom
@@ -26,7 +27,8 @@ MAX_ADMIN_BODY_BYTES: Final = 1024 * 1024
 MAX_KEPT_BYTES: Final = 256 * 1024
 """Of an admin route's longer answers that come in pieces the log says nothing."""
 # Request ids are names and no secrets; asking the kernel for each costs ten times as much.
-_random_bits: Final = Random(SystemRandom().getrandbits(256)).getrandbits  # noqa: S311
+_random: Final = Random()  # noqa: S311
+_random_bits: Final = _random.getrandbits
 _NOSNIFF: Final = (b"x-content-type-options", b"nosniff")
 
 
@@ -130,6 +132,15 @@ def shutting_down(exchange: Exchange) -> GatewayError:
         retry_after_seconds=1,
         should_retry=False if may_be_done else None,
     )
+
+
+def _begin_anew() -> None:
+    """Forget which ids come next, which processes that part here would all give."""
+    _random.seed(SystemRandom().getrandbits(256))
+
+
+_begin_anew()
+os.register_at_fork(after_in_child=_begin_anew)
 
 
 def new_request_id() -> str:

@@ -153,6 +153,23 @@ def test_connections_are_spread(tmp_path: Path, redis_url: str) -> None:
     assert min(shares) >= 6
 
 
+def test_no_two_of_them_call_a_request_the_same(tmp_path: Path, redis_url: str) -> None:
+    with workers(tmp_path, redis_url) as gateway:
+
+        def names(number: int) -> list[str]:
+            return [
+                httpx.get(f"{gateway.url}/v1/containers", headers=ADMIN).headers["x-request-id"] for _ in range(number)
+            ]
+
+        found = names(20)
+        (first, *_) = serving(gateway)
+        first.kill()
+        first.wait()
+        until(lambda: len(serving(gateway)) == 2)
+        found += names(20)
+    assert len(set(found)) == 40
+
+
 def test_what_one_makes_the_others_have(tmp_path: Path, redis_url: str) -> None:
     with workers(tmp_path, redis_url, number=3) as gateway:
         key = gateway.make_key(key_alias="alice")
