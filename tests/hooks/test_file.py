@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from app.hooks.builtin.ended import Written
 from app.hooks.builtin.file import RotatingFile
+from tests.e2e.gateway import ROOT
 from tests.hooks.written import written
 
 
@@ -65,3 +68,22 @@ def test_a_folder_that_cannot_be_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="exists"):
         RotatingFile(tmp_path / "file" / "requests.jsonl", max_bytes=1, count=1)
+
+
+def test_several_processes_share_it_and_lose_nothing(tmp_path: Path) -> None:
+    path, size = tmp_path / "requests.jsonl", len(written("req_100000").line)
+    program = (
+        "import sys; from pathlib import Path; from app.hooks.builtin.file import RotatingFile;"
+        "from tests.hooks.written import written; path, first = Path(sys.argv[1]), int(sys.argv[2]);"
+        f"file = RotatingFile(path, max_bytes={40 * size}, count=100);"
+        "[file.write([written(f'req_{first + number}')]) for number in range(300)]; file.close()"
+    )
+    processes = [
+        subprocess.Popen([sys.executable, "-W", "error", "-c", program, str(path), str(first)], cwd=ROOT)
+        for first in (100000, 200000, 300000)
+    ]
+    assert [process.wait(60) for process in processes] == [0, 0, 0]
+    files = list(tmp_path.iterdir())
+    found = [name for each in files for name in lines(each)]
+    assert sorted(found) == [f"req_{first + number}" for first in (100000, 200000, 300000) for number in range(300)]
+    assert sorted(len(lines(each)) for each in files)[1:] == [40] * (len(files) - 1)

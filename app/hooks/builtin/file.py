@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,8 +20,8 @@ MAX_PENDING_BYTES: Final = 16 * 2**20
 class RotatingFile:
     """Appends lines to `path`, which only we may read; at `max_bytes` it becomes `path.1`, that `path.2`, and so on.
 
-    At most `count` files are kept, the current one included. A file that somebody else moved away is begun anew.
-    Raises OSError where it cannot be made.
+    At most `count` files are kept, the current one included. A file that somebody else moved away is begun anew, and
+    several processes may write to it: they take turns. Raises OSError where it cannot be made.
     """
 
     def __init__(self, path: Path, *, max_bytes: int, count: int) -> None:
@@ -34,14 +35,27 @@ class RotatingFile:
     def write(self, batch: Sequence[Written]) -> None:
         """Append lines, whole. Raises NotSent where the disk takes no more; some of them may be there already."""
         try:
-            self._write(batch)
+            self._take_turn()
+            try:
+                self._write(batch)
+            finally:
+                if self._fd >= 0:
+                    fcntl.flock(self._fd, fcntl.LOCK_UN)
         except OSError as error:
             raise NotSent(error.strerror or type(error).__name__) from None
 
-    def _write(self, batch: Sequence[Written]) -> None:
-        if self._was_moved():
+    def _take_turn(self) -> None:
+        """Have the file that is at the path to ourselves."""
+        while True:
+            if self._fd < 0:
+                self._open()
+            fcntl.flock(self._fd, fcntl.LOCK_EX)
+            if not self._was_moved():
+                self._size = os.fstat(self._fd).st_size
+                return
             self.close()
-            self._open()
+
+    def _write(self, batch: Sequence[Written]) -> None:
         pieces: list[bytes] = []
         size = 0
         for written in batch:
@@ -61,7 +75,7 @@ class RotatingFile:
 
     def _open(self) -> None:
         self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        self._size = os.fstat(self._fd).st_size
+        self._size = 0
 
     def _append(self, data: bytes) -> None:
         rest = memoryview(data)
@@ -74,8 +88,6 @@ class RotatingFile:
         self._size += len(data)
 
     def _was_moved(self) -> bool:
-        if self._fd < 0:
-            return True
         try:
             found = os.stat(self._path)
         except FileNotFoundError:
@@ -83,7 +95,7 @@ class RotatingFile:
         return not os.path.samestat(found, os.fstat(self._fd))
 
     def _rotate(self) -> None:
-        self.close()
+        """Move the file away while it is still ours: whoever waits for it then finds that it was moved."""
         try:
             for number in range(self._count - 1, 0, -1):
                 older = self._numbered(number - 1)
@@ -92,7 +104,8 @@ class RotatingFile:
             if self._count == 1:
                 self._path.unlink()
         finally:
-            self._open()
+            self.close()
+            self._take_turn()
 
     def _numbered(self, number: int) -> Path:
         return self._path if number == 0 else self._path.with_name(f"{self._path.name}.{number}")
