@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 from tests.e2e.gateway import ROOT
 
@@ -39,3 +40,26 @@ from pydantic import BaseModel
 print(Info.__pydantic_complete__, Info(title="x", version="1").title, BaseModel.model_config)
 """
     assert python(f"{SPARED}\n{program}") == "False x {}\n"
+
+
+def test_nor_for_the_first_request(tmp_path: Path) -> None:
+    """FastAPI would import the old pydantic for routes that it copies, and describe what nobody asked about."""
+    program = f"""
+import asyncio
+from app.api.admin.models import GenerateKey
+from app.config.load import load_settings
+from app.main import create_app
+
+said = []
+async def receive(): return {{"type": "http.request", "body": b"", "more_body": False}}
+async def send(message): said.append(message.get("status"))
+async def main():
+    settings = load_settings(None, {{"QUAYMASTER_DATA_DIR": {str(tmp_path)!r}}})
+    scope = {{"type": "http", "http_version": "1.1", "method": "GET", "path": "/health/liveliness", "headers": [],
+             "raw_path": b"/health/liveliness", "query_string": b"", "client": ("127.0.0.1", 1), "state": {{}}}}
+    async with create_app(settings, "sk-master") as app:
+        await app(scope, receive, send)
+asyncio.run(main())
+print(said[0], "pydantic.v1" in sys.modules, GenerateKey.__pydantic_complete__)
+"""
+    assert python(f"{SPARED}\n{program}") == "200 False False\n"

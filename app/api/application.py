@@ -43,8 +43,8 @@ def build_edge(
     for router in (containers.router, container_files.router):
         framework.include_router(router, prefix=BASE_PATH)
         framework.include_router(router, include_in_schema=False)
-    for router in control_plane:
-        framework.include_router(router)
+    for router in control_plane:  # as they are: include_router makes a second, equal one of each at the first request
+        framework.router.routes.extend(router.routes)
     framework.add_exception_handler(GatewayError, _answer)
     framework.add_exception_handler(HTTPException, _answer)
     framework.add_exception_handler(Exception, _answer)

@@ -72,7 +72,7 @@ def _add_regeneration(router: APIRouter, keys: KeyAdministration) -> None:
 
     @router.post(
         "/{key}/regenerate",
-        openapi_extra={**takes_body(RegenerateKey), "parameters": in_path},
+        openapi_extra=takes_body(RegenerateKey, parameters=in_path),
         summary="Give the named key a new secret",
     )
     async def regenerate_named(request: Request) -> GeneratedKey:
