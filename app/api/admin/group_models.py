@@ -105,9 +105,7 @@ class ListUsers(_Page):
     user_alias: Text | None = None
 
 
-class GroupView(Standing):
-    """What a team's view and a user's have in common."""
-
+class _GroupCard(BaseModel):
     created_at: datetime
     updated_at: datetime
     blocked: bool
@@ -115,11 +113,13 @@ class GroupView(Standing):
     metadata: dict[str, Any]
 
 
-class TeamView(GroupView):
-    """A team and how it stands."""
-
+class _TeamName(BaseModel):
     team_id: str
     team_alias: str | None
+
+
+class TeamView(Standing, _GroupCard, _TeamName):
+    """A team and how it stands. Fields of the last base come first in answers."""
 
 
 class ChangedTeam(BaseModel):
@@ -154,12 +154,14 @@ class DeletedTeams(BaseModel):
     deleted_teams: list[str]
 
 
-class UserView(GroupView):
-    """A user and how they stand."""
-
+class _UserName(BaseModel):
     user_id: str
     user_alias: str | None
     user_email: str | None
+
+
+class UserView(Standing, _GroupCard, _UserName):
+    """A user and how they stand. Fields of the last base come first in answers."""
 
 
 class MadeUser(UserView):

@@ -90,8 +90,8 @@ class ListKeys(BaseModel):
     return_full_object: bool = Field(True, description="LiteLLM's; keys are always shown whole")
 
 
-class KeyView(Standing):
-    """A key without its secret."""
+class _KeyCard(BaseModel):
+    """Which key it is, whose, and what it may do: the fields that come first in answers."""
 
     key_id: str
     key_name: str = Field(description="The key with its secret left out")
@@ -112,10 +112,16 @@ class KeyView(Standing):
     previous_expires: datetime | None = Field(description="Until when the secret before the last one works too")
 
 
-class GeneratedKey(KeyView):
-    """A new key, or a key's new secret: the only time it is shown."""
+class KeyView(Standing, _KeyCard):
+    """A key without its secret, and how it stands."""
 
+
+class _Secret(BaseModel):
     key: str
+
+
+class GeneratedKey(KeyView, _Secret):
+    """A new key, or a key's new secret: the only time it is shown."""
 
 
 class KeyInfo(BaseModel):
