@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 from uuid import uuid4
 
@@ -213,7 +213,7 @@ async def test_every_page_has_an_index(crowded: Database) -> None:
         ContainerFilter(owner="user:1", idle_since=at(1)),
         *(ContainerFilter(status=status) for status in ("running", "expired", "deleted", "gone")),
     ],
-    ids=str,
+    ids=lambda wanted: "-".join(name for name, value in asdict(wanted).items() if value) or "all",
 )
 async def test_every_way_an_operator_asks_has_an_index(crowded: Database, wanted: ContainerFilter) -> None:
     await crowded.write(_few_of_each_status)
