@@ -26,6 +26,10 @@ from quaymaster.operations import Operation, Payload
 FIELD: Final = "custom_llm_provider"
 HEADER: Final = b"custom-llm-provider"
 
+_COUNTING: Final = ("memory_limit", "expires_after", "file_ids", "file_id")
+"""Members of a body that say what it costs, and whose files it takes."""
+_QUOTED: Final = tuple(f'"{name}"'.encode() for name in _COUNTING)
+
 _INLINE_JSON_BYTES: Final = 64 * 1024
 """Up to here JSON is parsed where it stands (tens of microseconds); from here on, in a worker thread."""
 MAX_JSON_STRUCTURE_BYTES: Final = 1024 * 1024
@@ -200,9 +204,30 @@ async def _parse(text: bytes) -> tuple[Any, bytes]:
 
 def _parse_small(text: bytes) -> tuple[Any, bytes]:
     value = orjson.loads(text)
+    if isinstance(value, dict) and (name := _said_twice(text)) is not None:
+        raise GatewayError(ErrorCode.INVALID_VALUE, f"Say '{name}' once, in lower case.", param=name)
     if isinstance(value, dict) and FIELD in value:
         text = jsontext.without_member(text, FIELD)
     return value, text
+
+
+def _said_twice(text: bytes) -> str | None:
+    """The first of the names that count here which a JSON object has twice, or not in lower case.
+
+    Of two members of the same name (for some parsers, whatever their case) one parser takes the first and another the
+    last: one would be looked at here, paid for and allowed, and the other be made upstream.
+    """
+    if b"\\" not in text:
+        folded = text.lower()
+        if all(folded.count(quoted) == text.count(quoted) <= 1 for quoted in _QUOTED):
+            return None
+    said: set[str] = set()
+    for key, _, _ in jsontext.members(text):
+        if (name := key.lower()) in _COUNTING:
+            if name in said or name != key:
+                return name
+            said.add(name)
+    return None
 
 
 def _parse_large(text: bytes) -> tuple[Any, bytes]:

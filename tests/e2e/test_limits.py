@@ -175,6 +175,31 @@ async def test_memory_that_is_not_allowed_is_refused(gateway: ServingGateway) ->
     assert (await client.ask("POST", "containers", json={"name": "x", "memory_limit": "4g"})).status_code == 200
 
 
+@pytest.mark.parametrize("ahead", ["", '"pad": "' + 70_000 * "x" + '", '], ids=["small", "large"])
+@pytest.mark.parametrize(
+    ("said", "name"),
+    [
+        ('"memory_limit": "64g", "memory_limit": "1g"', "memory_limit"),
+        ('"memory_limit": "64g", "memory\\u005flimit": "1g"', "memory_limit"),
+        ('"memory_limit": "1g", "Memory_Limit": "64g"', "memory_limit"),
+        ('"MEMORY_LIMIT" : "64g"', "memory_limit"),
+        ('"file_ids": ["cfile_of_others"], "file_ids": []', "file_ids"),
+    ],
+)
+async def test_nothing_that_counts_is_said_one_way_here_and_another_upstream(
+    gateway: ServingGateway, said: str, name: str, ahead: str
+) -> None:
+    """Of two equal names parsers take different ones: what is looked at must be what is made."""
+    client = await client_with(gateway)
+    headers = {"content-type": "application/json"}
+    body = f'{{{ahead}"metadata": {{"memory_limit": "x"}}, %s, "name": "crate"}}'
+    refused = await client.ask("POST", "containers", content=body % said, headers=headers)
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, name)
+    assert refused.json()["error"]["message"] == f"Say '{name}' once, in lower case."
+    once = await client.ask("POST", "containers", content=body % '"memory_limit": "1g"', headers=headers)
+    assert "once" not in once.text
+
+
 @pytest.mark.parametrize("size", [101, 70_000, 2_000_000])
 async def test_a_file_that_is_too_large_is_refused(gateway: ServingGateway, size: int) -> None:
     team = f"crew-{uuid4().hex}"
