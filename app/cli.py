@@ -17,15 +17,30 @@ from app.commands.here import Config, address, master_key, settings_here
 from app.commands.output import show_json
 from app.config.problems import ConfigurationError
 from app.sparing import models_built_when_used, uvicorn_without_its_command, without
+from quaymaster.version import VERSION
 
 cli = typer.Typer(
     name="quaymaster",
-    help="An OpenAI-compatible gateway for the containers API.",
     cls=LazyGroup,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"quaymaster {VERSION}")
+        raise typer.Exit
+
+
+@cli.callback()
+def quaymaster(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """An OpenAI-compatible gateway for the containers API."""
 
 
 @cli.command()

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,12 @@ def test_who_says_everything_does_not_pay_for_settings(tmp_path: Path) -> None:
 def test_help_shows_every_group() -> None:
     done = run("--help")
     shown = {line.split()[0] for line in done.stdout.partition("Commands:")[2].splitlines() if line.strip()}
-    assert {"serve", "check", "demo", "containers", "files", "keys", "teams", "users", "spend"} <= shown
+    assert {"serve", "check", "demo", "containers", "files", "keys", "teams", "users", "spend", "db"} <= shown
+
+
+def test_its_version_is_that_of_the_distribution() -> None:
+    done = run("--version")
+    assert (done.code, done.stdout) == (0, f"quaymaster {metadata.version('quaymaster')}\n")
 
 
 def test_a_name_that_is_nearly_right_is_suggested() -> None:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import httpx
 
-from app.commands.exits import CommandError, ExitCode, code_of_status
+from app.commands.exits import CommandError, ExitCode, code_of_status, nothing_answers
 from app.commands.fields import NULL
 
 TIMEOUT_SECONDS: Final = 900.0
@@ -48,9 +48,7 @@ class Admin:
         except httpx.TimeoutException:
             raise CommandError(f"the gateway at {self._base_url} took too long", ExitCode.UNREACHABLE) from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            hint = "start it with `quaymaster serve`, or say --base-url"
-            message = f"nothing answers at {self._base_url} ({error}): {hint}"
-            raise CommandError(message, ExitCode.UNREACHABLE) from None
+            raise CommandError(nothing_answers(self._base_url, error), ExitCode.UNREACHABLE) from None
         except UnicodeEncodeError:
             raise CommandError("the key holds characters that no key has", ExitCode.MISUSED) from None
         if answer.is_success:

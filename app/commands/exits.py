@@ -79,8 +79,29 @@ def fail(error: Exception) -> None:
     """Say on stderr what went wrong."""
     if isinstance(error, OSError) and error.strerror:
         tell(f"quaymaster: {f'{error.filename}: ' if error.filename else ''}{error.strerror}")
+    elif address := _where_nobody_answers(error):
+        tell(f"quaymaster: {nothing_answers(address, error.__cause__)}")
     else:
         tell(f"quaymaster: {error}")
+
+
+def nothing_answers(address: str, why: object) -> str:
+    """What to do where no connection can be made."""
+    return f"nothing answers at {address} ({why}): start it with `quaymaster serve`, or say --base-url"
+
+
+def _where_nobody_answers(error: Exception) -> str | None:
+    from quaymaster import errors
+
+    if not isinstance(error, errors.APIConnectionError):
+        return None
+    import httpx
+
+    cause = error.__cause__
+    if not isinstance(cause, httpx.ConnectError):
+        return None
+    url = cause.request.url
+    return f"{url.scheme}://{url.netloc.decode()}"
 
 
 @contextmanager

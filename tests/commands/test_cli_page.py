@@ -82,7 +82,8 @@ def test_every_option_is_explained_where_its_command_is(name: str) -> None:
 
 def test_no_option_is_on_the_page_that_is_none() -> None:
     known = {option for each in COMMANDS.values() for option in options_of(each)}
-    known |= {"--profile", "--base-url", "--api-key", "--config", "--json", "--install-completion", "--show-completion"}
+    known |= {"--profile", "--base-url", "--api-key", "--config", "--json"}
+    known |= {"--version", "--install-completion", "--show-completion"}
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", PAGE)) <= known
 
 

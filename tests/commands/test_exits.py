@@ -47,7 +47,8 @@ def test_an_error_has_one_code(error: Exception, code: int | None) -> None:
 def test_where_nobody_answers(arguments: list[str]) -> None:
     done = run(*arguments, "--base-url", NOWHERE, "--api-key", "sk-secret")
     assert (done.code, done.stdout) == (ExitCode.UNREACHABLE, "")
-    assert done.stderr.startswith("quaymaster: ")
+    assert done.stderr.startswith(f"quaymaster: nothing answers at {NOWHERE} (")
+    assert "`quaymaster serve`" in done.stderr
     assert "sk-secret" not in done.stderr
 
 
