@@ -42,11 +42,12 @@ class Standings:
         """Where an account stands, once its window is what was wished for.
 
         A window that was named begins now; what was spent counts in it. With `spend` 0 it does not any more, which is
-        written down before it is done.
+        written down before it is done. The window of somebody who had the same name before ends for whoever has none.
         """
         afresh = "spend" in wanted.model_fields_set and wanted.spend == 0
         balance = await self.of(account)
-        if not afresh and not _ABOUT_WINDOWS & wanted.model_fields_set:
+        is_anothers = balance.reset_at is not None and limits.budget_duration is None
+        if not afresh and not is_anothers and not _ABOUT_WINDOWS & wanted.model_fields_set:
             return balance
         reset_at = self._reset_at(limits)
         if afresh and balance.spent_nanousd:

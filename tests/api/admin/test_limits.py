@@ -143,3 +143,13 @@ async def test_spend_is_forgotten_for_its_window_and_that_is_written_down(admin:
     newest = (await admin.get("/audit/list", size=1))["audit"][0]
     assert (newest["action"], newest["subject"]) == (f"{kind}.reset_spend", f"{kind}:{name}")
     assert (newest["before"], newest["after"]) == ({"spend": 0.9}, {"spend": 0})
+
+
+@pytest.mark.parametrize("kind", ["team", "user"])
+async def test_the_window_of_whoever_had_the_name_before_ends_with_it(admin: Admin, kind: str) -> None:
+    """Else a budget for all time would begin anew at its end."""
+    name, _ = await make(admin, kind, budget_duration="30d", max_budget=1)
+    await admin.post(f"/{kind}/delete", {f"{kind}_ids": [name]})
+    _, made = await make(admin, kind, **{f"{kind}_id": name, "max_budget": 1})
+    assert made["budget_reset_at"] is None
+    assert (await info(admin, kind, name))["budget_reset_at"] is None
