@@ -28,12 +28,12 @@ class Admin:
         """The answer, parsed."""
         return self._parsed(self._ask("GET", path, params=_said(query)))
 
-    def get_csv(self, path: str, query: Mapping[str, Any]) -> str:
-        """The answer, which is for spreadsheets."""
+    def get_csv(self, path: str, query: Mapping[str, Any]) -> tuple[str, bool]:
+        """The answer, which is for spreadsheets, and whether there are more lines than it has."""
         answer = self._ask("GET", path, params=_said(query))
         if not answer.headers.get("content-type", "").startswith("text/csv"):
             raise self._no_gateway(answer)
-        return answer.text
+        return answer.text, answer.headers.get("x-quaymaster-has-more") == "true"
 
     def post(self, path: str, fields: Mapping[str, Any]) -> Any:
         """The answer, parsed."""

@@ -78,7 +78,9 @@ def report(
         return
     if asked.as_json:
         raise CommandError("say --csv or --json, not both", ExitCode.MISUSED)
-    _show_csv(asked.admin().get_csv("/spend/report", query | {"format": "csv"}))
+    text, has_more = asked.admin().get_csv("/spend/report", query | {"format": "csv"})
+    _show_csv(text)
+    _tell_of_more(has_more)
 
 
 def _show_entries(answer: dict[str, Any]) -> None:
@@ -89,7 +91,11 @@ def _show_entries(answer: dict[str, Any]) -> None:
 
 def _show_report(answer: dict[str, Any]) -> None:
     show_rows((*answer["group_by"], "spend", "containers"), answer["data"])
-    if answer["has_more"]:
+    _tell_of_more(answer["has_more"])
+
+
+def _tell_of_more(has_more: bool) -> None:
+    if has_more:
         tell("There are more lines than are shown here.")
 
 

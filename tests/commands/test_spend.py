@@ -93,6 +93,9 @@ def test_a_report_for_a_spreadsheet(containers: list[str], team: str) -> None:
         ["ada", "0.015", "2"],
         ["'=bob", "0.0075", "1"],
     ]
+    assert done.stderr == ""
+    cut = run("spend", "report", "--team", team, "--group-by", "user", "--csv", "--limit", "1")
+    assert (len(cut.lines), cut.stderr) == (2, "There are more lines than are shown here.\n")
     both = run("spend", "report", "--csv", "--json")
     assert (both.code, both.stdout, both.stderr) == (2, "", "quaymaster: say --csv or --json, not both\n")
 

@@ -102,6 +102,9 @@ async def test_reports(tmp_path: Path) -> None:
         assert [line["spend"] for line in await get(gateway, "/spend/keys")] == [4 * LEAST, LEAST]
         sheet = await gateway.client.get("/spend/report", params={"group_by": "team", "format": "csv"})
         assert sheet.headers["content-type"] == "text/csv; charset=utf-8"
+        assert sheet.headers["x-quaymaster-has-more"] == "false"
+        cut = await gateway.client.get("/spend/report", params={"group_by": "team", "format": "csv", "limit": 1})
+        assert (cut.headers["x-quaymaster-has-more"], len(cut.text.splitlines())) == ("true", 2)
         assert list(csv.reader(io.StringIO(sheet.text))) == [
             ["team", "spend_usd", "containers"],
             ["air", "0.03", "1"],

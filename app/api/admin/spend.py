@@ -32,8 +32,12 @@ def _add_reports(router: APIRouter, spend: SpendAdministration) -> None:
     async def report(request: Request) -> Response:
         wanted = from_query(ReportSpend, request.query_params.multi_items())
         if wanted.format == "csv":
-            named = {"content-disposition": 'attachment; filename="spend.csv"'}
-            return Response(await spend.csv(wanted), media_type="text/csv; charset=utf-8", headers=named)
+            text, has_more = await spend.csv(wanted)
+            headers = {
+                "content-disposition": 'attachment; filename="spend.csv"',
+                "x-quaymaster-has-more": "true" if has_more else "false",
+            }
+            return Response(text, media_type="text/csv; charset=utf-8", headers=headers)
         return Response((await spend.report(wanted)).model_dump_json(), media_type="application/json")
 
 

@@ -58,10 +58,10 @@ class SpendAdministration:
         ]
         return Report(group_by=names, data=data, has_more=has_more)
 
-    async def csv(self, wanted: ReportSpend) -> str:
-        """The same for a spreadsheet, which must not take a name for a formula."""
-        lines, _ = await self._lines(wanted)
-        return as_csv(wanted.group_by, lines)
+    async def csv(self, wanted: ReportSpend) -> tuple[str, bool]:
+        """The same for a spreadsheet, which must not take a name for a formula; and whether there are more lines."""
+        lines, has_more = await self._lines(wanted)
+        return as_csv(wanted.group_by, lines), has_more
 
     async def _lines(self, wanted: ReportSpend) -> tuple[list[ReportLine], bool]:
         with store_answers(_DATABASE):
