@@ -145,7 +145,12 @@ def is_public(address: str) -> bool:
             wrapped = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
         if wrapped is not None:
             return is_public(str(wrapped))
-    return ip.is_global and not ip.is_multicast
+        return ip in _UNICAST and ip.is_global
+    return ip.is_global and not ip.is_multicast and ip not in _PROTOCOLS
 
 
+_UNICAST: Final = ipaddress.IPv6Network("2000::/3")
+"""All that is given out. Elsewhere are networks of one's own, and IPv4 in clothes that went out of use."""
+_PROTOCOLS: Final = ipaddress.IPv4Network("192.0.0.0/24")
+"""Python calls some of it global; one cloud answers for its machines' identities there."""
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
