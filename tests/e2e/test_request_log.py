@@ -13,6 +13,7 @@ import httpx
 
 from tests.e2e.gateway import running_gateway
 from tests.e2e.serving import serving_gateway
+from tests.e2e.test_process import command
 
 CONTAINERS = "/v1/containers"
 
@@ -89,3 +90,9 @@ async def test_new_requests_wait_while_rows_cannot_be_kept(tmp_path: Path) -> No
                 answered += await asyncio.gather(*waiting)
     assert {answer.status_code for answer in answered} == {404}
     assert {answer.headers["x-request-id"] for answer in answered} == set(rows(tmp_path))
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    done = command(tmp_path, "serve", "--port", "0", QUAYMASTER_REQUEST_LOG__FILE=str(tmp_path))
+    assert done.returncode == 2
+    assert done.stderr.endswith(f"quaymaster: request_log.file: {tmp_path} cannot be written: Is a directory\n")

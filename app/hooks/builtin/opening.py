@@ -16,7 +16,7 @@ CLOSE_SECONDS = 5.0
 
 
 class OpenRequestLog:
-    """A request log with everything that it needs open. Making it blocks for a moment; raises PluginError, OSError."""
+    """A request log with everything that it needs open. Making it blocks for a moment; raises PluginError."""
 
     def __init__(
         self, logging: LoggingSettings, settings: RequestLogSettings, store: RequestStore, *, version: str
@@ -49,7 +49,10 @@ def _file(settings: RequestLogSettings, on_close: Callable[[Callable[[], None]],
         return []
     from app.hooks.builtin import file
 
-    rotating = file.RotatingFile(settings.file, max_bytes=settings.file_max_bytes, count=settings.file_count)
+    try:
+        rotating = file.RotatingFile(settings.file, max_bytes=settings.file_max_bytes, count=settings.file_count)
+    except OSError as error:
+        raise PluginError(f"request_log.file: {settings.file} cannot be written: {error.strerror}") from error
     on_close(rotating.close)
     return [
         Outlet(
