@@ -152,6 +152,8 @@ class RedisLimiter:
                 except Unreachable as outage:
                     self._given_back = given_back | self._given_back
                     self._fail(waiting, outage)
+            if not self.is_up:  # `tend` found that out: nobody who came before may be left waiting
+                self._fail([], Unreachable("away"))
         finally:
             self._sending = None
 

@@ -159,3 +159,13 @@ async def test_a_wrong_password_is_not_told_to_anybody(redis_url: str) -> None:
     assert "hunter2" not in str(outage.value)
     assert "127.0.0.1" not in str(outage.value)
     await limiter.aclose()
+
+
+async def test_nobody_is_left_waiting_when_it_turns_out_meanwhile_that_redis_is_away(
+    limiter: RedisLimiter, name: str
+) -> None:
+    judged = asyncio.create_task(limiter.judge((Ask(name, Rate.REQUESTS, 1),), "lease"))
+    await asyncio.sleep(0)  # it has asked, and nothing was sent yet
+    limiter.is_up = False  # as `tend` says when Redis did not answer it
+    with pytest.raises(Unreachable):
+        await asyncio.wait_for(judged, 5)
