@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 from tests.chaos.spending import Spending, spending, troubles, troubles_at_the_end
-from tests.e2e.gateway import MASTER_KEY, ROOT, clean_environment
+from tests.e2e.gateway import MASTER_KEY, ROOT, RunningGateway, clean_environment
 from tests.e2e.rows import until
 
 MINUTES = 120.0
@@ -46,9 +46,9 @@ async def run(folder: Path, kills: int, seed: int) -> str:
         )
 
 
-async def close_everything(run: Spending, gateway: object) -> None:
+async def close_everything(run: Spending, gateway: RunningGateway) -> None:
     """Delete what lives, let the rest expire: nothing is reserved then, and the commands say that all is well."""
-    await run.delete_all(gateway)  # type: ignore[arg-type]
+    await run.delete_all(gateway)
     check(troubles(run))
     assert not run.port.living, run.port.living
     run.rows(

@@ -105,7 +105,7 @@ class Spending:
     """One gateway's folder, its upstream, and what its clients were told.
 
     `costs` is what answers said that they cost, in nano-USD by request id; `made` and `deleted` are the containers of
-    which clients heard that they were.
+    which clients heard that they were: deleted is also what was not there any more when they asked for it.
     """
 
     def __init__(self, folder: Path, port: Port, origin: str, seed: int) -> None:
@@ -212,7 +212,7 @@ class Spending:
         if answer.status_code == 200 and method == "POST" and _is_whole(answer):
             assert cost == LEAST, (answer.headers, answer.text)
             self.made[answer.json()["id"]] = key
-        if answer.status_code == 200 and method == "DELETE":
+        if answer.status_code in (200, 404) and method == "DELETE":
             self.deleted.add(container_id)
         return answer
 
