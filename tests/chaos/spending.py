@@ -33,7 +33,7 @@ MAX_CREATES = 40
 MAX_UPSTREAM_SECONDS = 0.03
 WHOLE, LEAST, MINUTE = 30_000_000, 7_500_000, 1_500_000
 """What a container of 1 GB costs for 20 minutes, at least, and for each minute, in nano-USD."""
-TEAM_BUDGET = 60 * WHOLE
+TEAM_BUDGET = 100 * WHOLE
 PATIENCE_SECONDS = 2.0
 """The kill comes after so long at the latest: creates of which nobody knows the end may have used the budget up."""
 

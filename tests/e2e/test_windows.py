@@ -83,6 +83,16 @@ async def test_what_is_reserved_when_a_window_ends_counts_in_the_next(books: Boo
     assert (info["spend"], info["total_spend"], info["reserved"]) == (0.0075, 0.015, 0.045)
 
 
+async def test_a_window_whose_end_a_deletion_is_the_first_to_see(books: Books) -> None:
+    key = await books.gateway.make_key(max_budget=WHOLE / 1e9, budget_duration="1s")
+    container_id = await books.make(key)
+    await asyncio.sleep(1.05)
+    await books.delete(key, container_id)
+    (row,) = books.rows("SELECT * FROM balances")
+    assert row["spent_before_nanousd"] == row["spent_nanousd"] == LEAST
+    await books.make(key)
+
+
 async def test_a_blocked_team_is_blocked_at_once(books: Books) -> None:
     await books.admin("/team/new", team_id="sea")
     keys = [await books.gateway.make_key(team_id="sea") for _ in range(4)]
