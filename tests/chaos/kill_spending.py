@@ -1,6 +1,6 @@
 """Fifty times kill -9 while containers are made, used and deleted within budgets: do all the books agree afterwards?
 
-    python -m tests.chaos.kill_spending --kills 50 --gateways 2
+    python -m tests.chaos.kill_spending --kills 50 --gateways 2 [--postgres]
 
 One create in four fails, in every way there is. After each kill, and at the end, when what was left pending is decided:
 balances are the sums of their entries, each container that the upstream has made is registered and paid for once, by
@@ -16,18 +16,24 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+from psycopg import sql
 
 from tests.chaos.spending import Spending, spending, troubles, troubles_at_the_end
-from tests.e2e.gateway import MASTER_KEY, ROOT, clean_environment
+from tests.e2e.gateway import MASTER_KEY, ROOT, RunningGateway, clean_environment
 from tests.e2e.rows import until
+from tests.services import postgres_programs, postgres_server
 
 MINUTES = 120.0
 
 
-async def run(folder: Path, kills: int, seed: int) -> str:
+async def run(folder: Path, kills: int, seed: int, database_url: str | None) -> str:
     """Kill one gateway so many times; what there is to say of it. Raises AssertionError."""
-    async with spending(folder, seed) as run:
+    async with spending(folder, seed, database_url) as run:
         for _ in range(kills):
             async with run.gateway() as gateway:
                 await run.until_killed(gateway)
@@ -46,30 +52,31 @@ async def run(folder: Path, kills: int, seed: int) -> str:
         )
 
 
-async def close_everything(run: Spending, gateway: object) -> None:
+async def close_everything(run: Spending, gateway: RunningGateway) -> None:
     """Delete what lives, let the rest expire: nothing is reserved then, and the commands say that all is well."""
-    await run.delete_all(gateway)  # type: ignore[arg-type]
+    await run.delete_all(gateway)
     check(troubles(run))
     assert not run.port.living, run.port.living
-    run.rows(
-        "UPDATE holds SET covered_until = datetime(covered_until, '-60 minutes') || '.000000' WHERE closed_at IS NULL"
-    )
+    run.expire()
     await until(lambda: not run.rows("SELECT * FROM holds WHERE closed_at IS NULL"), 30)
     check(troubles(run) + troubles_at_the_end(run))
     left = run.rows("SELECT * FROM balances WHERE reserved_nanousd != 0 OR containers != 0 OR memory_gb != 0")
     assert not left, left
     for command in ("verify-ledger", "verify-audit"):
-        said = await asyncio.to_thread(verify, run.folder, command)
+        said = await asyncio.to_thread(verify, run, command)
         assert said.returncode == 0, (command, said.stdout, said.stderr)
 
 
-def verify(folder: Path, command: str) -> subprocess.CompletedProcess[str]:
+def verify(run: Spending, command: str) -> subprocess.CompletedProcess[str]:
     """Have the database verified, as an operator does."""
     return subprocess.run(
-        [sys.executable, "-m", "app", "db", command, "--config", str(folder / "gateway.yaml")],
-        cwd=folder,
+        [sys.executable, "-m", "app", "db", command, "--config", str(run.folder / "gateway.yaml")],
+        cwd=run.folder,
         env=clean_environment(
-            QUAYMASTER_MASTER_KEY=MASTER_KEY, QUAYMASTER_DATA_DIR=str(folder / "data"), PYTHONPATH=str(ROOT)
+            QUAYMASTER_MASTER_KEY=MASTER_KEY,
+            QUAYMASTER_DATA_DIR=str(run.folder / "data"),
+            PYTHONPATH=str(ROOT),
+            **run.environment,
         ),
         capture_output=True,
         text=True,
@@ -93,13 +100,30 @@ async def main() -> None:
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--gateways", type=int, default=2)
     parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument(
+        "--postgres", action="store_true", help="one PostgreSQL, a database for each, instead of SQLite"
+    )
     arguments = parser.parse_args()
     each = -(-arguments.kills // arguments.gateways)
-    with tempfile.TemporaryDirectory(prefix="quaymaster-chaos-") as folder:
-        folders = [Path(tempfile.mkdtemp(dir=folder)) for _ in range(arguments.gateways)]
-        runs = [run(one, each, arguments.seed + number) for number, one in enumerate(folders)]
+    with tempfile.TemporaryDirectory(prefix="quaymaster-chaos-") as folder, ExitStack() as stack:
+        databases: list[str | None] = [None] * arguments.gateways
+        if arguments.postgres:
+            programs = postgres_programs()
+            assert programs is not None, "PostgreSQL is not installed"
+            server = stack.enter_context(postgres_server(programs))
+            databases = [new_database(server) for _ in databases]
+        folders = [Path(tempfile.mkdtemp(dir=folder)) for _ in databases]
+        runs = [run(one, each, arguments.seed + number, databases[number]) for number, one in enumerate(folders)]
         for line in await asyncio.gather(*runs):
             print(line)
+
+
+def new_database(server: str) -> str:
+    """Make a database there; its URL."""
+    name = f"spending_{uuid4().hex}"
+    with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    return f"{server}/{name}"
 
 
 if __name__ == "__main__":

@@ -236,6 +236,19 @@ async def test_a_container_that_is_gone_is_paid_until_it_would_have_expired(book
     assert await books.amounts() == (0, WHOLE_LIFE)
 
 
+@pytest.mark.parametrize("noted", [True, False], ids=["noted before", "not noted"])
+async def test_a_container_that_is_gone_when_somebody_deletes_it_is_paid_until_then(books: Books, noted: bool) -> None:
+    crate = await books.make()
+    if noted:
+        await books.containers.end(crate.container_id, Ending.GONE, at(1))
+    minute = BY_THE_MINUTE.nanousd_per_unit
+    assert await books.containers.end(crate.container_id, Ending.GONE, at(7), "req_1", asked=True) == 7 * minute - LEAST
+    assert await books.amounts() == (0, 7 * minute)
+    for ending in Ending:
+        assert await books.containers.end(crate.container_id, ending, at(9), asked=True) == 0
+    assert await books.ledger.verify() == []
+
+
 async def test_use_extends_what_is_held(books: Books) -> None:
     crate = await books.make()
     minute = BY_THE_MINUTE.nanousd_per_unit

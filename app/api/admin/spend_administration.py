@@ -68,15 +68,14 @@ class SpendAdministration:
             return await self._reports.report(await self._filter(wanted), wanted.group_by, limit=wanted.limit)
 
     async def _filter(self, wanted: SpendFilter) -> EntryFilter:
-        if wanted.key is not None and wanted.api_key is not None:
-            raise GatewayError(ErrorCode.INVALID_VALUE, "Give only one of 'key' and 'api_key'.", param="api_key")
+        key = _one_of("key", wanted.key, "api_key", wanted.api_key)
+        user_id = _one_of("user_id", wanted.user_id, "internal_user_id", wanted.internal_user_id)
         since, until = wanted.start_date, wanted.end_date
         if since is not None and until is not None and since >= until:
             raise GatewayError(ErrorCode.INVALID_VALUE, "'end_date' must be later than 'start_date'.", param="end_date")
-        name = wanted.key or wanted.api_key
         return EntryFilter(
-            key_id=None if name is None else await find_key_id(self._keys, name),
-            user_id=wanted.user_id,
+            key_id=None if key is None else await find_key_id(self._keys, key),
+            user_id=user_id,
             team_id=wanted.team_id,
             tag=wanted.tag,
             container_id=wanted.container_id,
@@ -95,6 +94,13 @@ def as_csv(groupings: Sequence[Grouping], lines: Sequence[ReportLine]) -> str:
         names = (_cell(name) for name in line.group)
         writer.writerow([*names, usd_text(line.spent_nanousd), line.containers])
     return text.getvalue()
+
+
+def _one_of(name: str, value: str | None, synonym: str, other: str | None) -> str | None:
+    """What was given by one name or the other. Raises GatewayError INVALID_VALUE where it was by both."""
+    if value is not None and other is not None:
+        raise GatewayError(ErrorCode.INVALID_VALUE, f"Give only one of '{name}' and '{synonym}'.", param=synonym)
+    return other if value is None else value
 
 
 def _cell(name: str | None) -> str:

@@ -59,6 +59,7 @@ class SpendFilter(BaseModel):
     key: KeyName | None = Field(None, description="The key, its id or its alias")
     api_key: KeyName | None = Field(None, description="The same as key")
     user_id: Text | None = None
+    internal_user_id: Text | None = Field(None, description="The same as user_id")
     team_id: Text | None = None
     tag: Text | None = None
     container_id: Text | None = None
@@ -107,7 +108,9 @@ class EntryView(BaseModel):
     provider: str
     deployment: str
     memory_limit: str
-    request_id: str | None = Field(description="The request that caused it; null where time did")
+    request_id: str | None = Field(
+        description="The request that caused it; where time did, the one that made the container"
+    )
 
 
 class EntryPage(BaseModel):
