@@ -12,7 +12,7 @@ from typing import Any, Final
 from app.domain.containers import Access, Ownership
 from app.domain.errors import ErrorCode, GatewayError
 from app.domain.exchange import Exchange
-from app.domain.identity import Principal
+from app.domain.identity import Principal, Role
 from app.domain.ports import ContainerStore, StoreUnavailable
 from app.registry.ownership import Ownerships
 from app.telemetry.redaction import shown_path
@@ -28,11 +28,11 @@ _INLINE_BYTES: Final = 64 * 1024
 
 def authorize(principal: Principal, operation: Operation) -> None:
     """Raises GatewayError OPERATION_NOT_ALLOWED where the key lacks the operation."""
-    if operation not in principal.allowed_operations:
-        raise GatewayError(
-            ErrorCode.OPERATION_NOT_ALLOWED,
-            f"This key may not do {operation.name}: its allowed_operations do not include it.",
-        )
+    if operation in principal.allowed_operations:
+        return
+    changes_for_a_viewer = principal.role is Role.VIEWER and operation.method != "GET"
+    why = "its role is viewer" if changes_for_a_viewer else "its allowed_operations do not include it"
+    raise GatewayError(ErrorCode.OPERATION_NOT_ALLOWED, f"This key may not do {operation.name}: {why}.")
 
 
 class Gate:

@@ -12,9 +12,9 @@ from sqlalchemy import event
 
 from app.domain.containers import Access, Container, Ending
 from app.domain.errors import GatewayError
-from app.domain.identity import ALL_OPERATIONS, MASTER, Principal
+from app.domain.identity import ALL_OPERATIONS, MASTER, Holder, Principal, Role, VirtualKey
 from app.domain.ports import Observations, SeenFile
-from app.gateway.authorize import Gate, referenced
+from app.gateway.authorize import Gate, authorize, referenced
 from app.registry.ownership import Ownerships
 from app.storage.containers import SqlContainerStore
 from app.storage.engine import Database
@@ -195,3 +195,18 @@ def test_a_deep_body_is_searched_to_its_end() -> None:
     for _ in range(100_000):
         body = [body]
     assert referenced({"x": body}) == ([OURS], [])
+
+
+@pytest.mark.parametrize(
+    ("role", "allowed", "reason"),
+    [
+        (Role.VIEWER, ("*",), "its role is viewer"),
+        (Role.MEMBER, ("containers.list",), "its allowed_operations do not include it"),
+    ],
+)
+def test_a_refusal_names_the_reason(role: Role, allowed: tuple[str, ...], reason: str) -> None:
+    key = VirtualKey(
+        key_id="1" * 16, secret_hash=b"", created_at=NOON, updated_at=NOON, role=role, allowed_operations=allowed
+    )
+    with pytest.raises(GatewayError, match=f"containers.delete: {reason}"):
+        authorize(Principal.of(Holder(key)), CONTAINERS_DELETE)
