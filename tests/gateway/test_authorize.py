@@ -209,4 +209,4 @@ def test_a_refusal_names_the_reason(role: Role, allowed: tuple[str, ...], reason
         key_id="1" * 16, secret_hash=b"", created_at=NOON, updated_at=NOON, role=role, allowed_operations=allowed
     )
     with pytest.raises(GatewayError, match=f"containers.delete: {reason}"):
-        authorize(Principal.of(Holder(key)), CONTAINERS_DELETE)
+        authorize(Principal.of(Holder(key=key)), CONTAINERS_DELETE)
