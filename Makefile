@@ -25,7 +25,7 @@ demo: .venv/dev  ## The whole life of a container against the running gateway, w
 	@exec $(BIN)/python -m app demo
 
 test: .venv/dev  ## Set up and run every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 check: .venv/dev  ## Lint, format, types, layers
 	$(BIN)/ruff format --check .
