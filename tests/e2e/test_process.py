@@ -211,6 +211,8 @@ async def refuses_connections(gateway: RunningGateway) -> None:
                 _, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
             except ConnectionRefusedError:
                 return
+            except ConnectionResetError:  # it was closing with this one in its backlog
+                continue
             writer.close()
             await asyncio.sleep(0.02)
 
