@@ -15,6 +15,7 @@ import json
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Awaitable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -53,12 +54,19 @@ class Run:
     recovery_seconds: float = 0.0
     made: int = 0
 
-    def take(self, answer: httpx.Response) -> None:
-        """Count an answer. Raises AssertionError where no client of OpenAI's would understand it."""
-        self.answers.setdefault(self.phase, Counter())[answer.status_code] += 1
+    async def take(self, asked: Awaitable[httpx.Response]) -> httpx.Response:
+        """Count an answer, under the phase in which it was asked for and came, if that is one.
+
+        Raises AssertionError where no client of OpenAI's would understand it.
+        """
+        asked_in = self.phase
+        answer = await asked
+        phase = asked_in if asked_in == self.phase else "in between"
+        self.answers.setdefault(phase, Counter())[answer.status_code] += 1
         assert answer.status_code != 500, answer.text
         if answer.status_code >= 400:
             assert answer.json()["error"].keys() >= {"message", "type", "code", "param"}, answer.text
+        return answer
 
 
 async def outage(folder: Path, which: Which, seconds: float, *, workers: int = 3) -> Run:
@@ -96,30 +104,27 @@ async def _under_load(gateway: RunningGateway, server: Server, seconds: float) -
     async def load() -> None:
         async with httpx.AsyncClient(base_url=f"{gateway.url}/v1/containers", headers=headers, timeout=30) as client:
             while not stopped.is_set():
-                run.take(await client.post("", json={"name": "crate"}))
-                run.take(await client.get("", params={"limit": 5}))
+                await run.take(client.post("", json={"name": "crate"}))
+                await run.take(client.get("", params={"limit": 5}))
 
     async def works() -> bool:
         """Whether new connections, and so all of the workers, make containers."""
         async with httpx.AsyncClient(headers=headers, timeout=30) as client:
-            made = [
-                client.post(f"{gateway.url}/v1/containers", json={"name": "probe"}, headers={"connection": "close"})
-                for _ in range(3 * CLIENTS)
-            ]
+            url, closing = f"{gateway.url}/v1/containers", {"connection": "close"}
+            made = [run.take(client.post(url, json={"name": "probe"}, headers=closing)) for _ in range(3 * CLIENTS)]
             answers = await asyncio.gather(*made)
-        for answer in answers:
-            run.take(answer)
         return all(answer.status_code == 200 for answer in answers)
 
     async with asyncio.TaskGroup() as group:
         for _ in range(CLIENTS):
             group.create_task(load())
         await asyncio.sleep(1)
+        run.phase = "while it went"
         await asyncio.to_thread(server.stop)
         run.phase = "while it was away"
         await asyncio.sleep(seconds)
-        await asyncio.to_thread(server.start)
         run.phase = "while it came back"
+        await asyncio.to_thread(server.start)
         back_at = time.monotonic()
         while not await works():
             assert time.monotonic() - back_at < RECOVERY_SECONDS, run.answers
