@@ -14,6 +14,8 @@ from bench.contenders.contender import Contender, Launch, Site, Target
 from bench.upstream import KEY
 
 _MASTER_KEY = "sk-bench-master-0123456789abcdef"
+_LIMITS = {"max_budget": 1000, "rpm_limit": 100_000_000, "max_parallel_requests": 100_000}
+"""Far away, so that they are looked at and never reached."""
 _ROOT = Path(__file__).resolve().parents[2]
 _SETTINGS = """\
 server: {{host: 127.0.0.1, port: {port}}}
@@ -51,12 +53,13 @@ class Quaymaster(Contender):
         return _target(site, _MASTER_KEY)
 
     def target(self, site: Site) -> Target:
-        key = _post(site, "/key/generate", _MASTER_KEY, {"key_alias": "bench"})["key"]
+        _post(site, "/team/new", _MASTER_KEY, {"team_id": "bench", **_LIMITS})
+        key = _post(site, "/key/generate", _MASTER_KEY, {"key_alias": "bench", "team_id": "bench", **_LIMITS})["key"]
         _post(site, "/v1/containers", key, {"name": "bench"})  # it sees what it made, and nothing else
         return _target(site, key)
 
 
-def _post(site: Site, path: str, key: str, fields: dict[str, str]) -> Any:
+def _post(site: Site, path: str, key: str, fields: dict[str, Any]) -> Any:
     request = urllib.request.Request(
         f"http://127.0.0.1:{site.port}{path}",
         data=json.dumps(fields).encode(),
