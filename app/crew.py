@@ -21,7 +21,7 @@ from app.config.settings import Settings
 from app.deployments import Hosted
 from app.local.server import LocalServer
 from app.main import Company, migrate
-from app.serving import StartError, banner, master_key_of, run_loop, serve
+from app.serving import StartError, banner, master_key_of, run_loop, serve, tell
 from app.telemetry.logging import configure_logging
 from app.telemetry.turns import SharedStdout, open_turns
 from app.telemetry.writer import LineWriter
@@ -82,7 +82,7 @@ class _Crew:
     def say_so(self) -> None:
         """Tell the operator that all of them serve."""
         new_key = self._master_key if self._key_is_new else None
-        print(banner(self._settings, port_of(self._places[0]), new_key), flush=True)  # noqa: T201
+        tell(banner(self._settings, port_of(self._places[0]), new_key))
 
     def refuse_connections(self) -> None:
         """Let go of the address, so that it is free when the workers have done the same."""

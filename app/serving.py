@@ -6,6 +6,7 @@ import asyncio
 import gc
 import signal
 import socket
+import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Final
@@ -41,7 +42,7 @@ def run(settings: Settings) -> int:
     master_key, is_new = master_key_of(settings)
 
     def say(port: int) -> None:
-        print(banner(settings, port, master_key if is_new else None), flush=True)
+        tell(banner(settings, port, master_key if is_new else None))
 
     run_loop(serve(settings, master_key, writer, say))
     return 0
@@ -120,6 +121,12 @@ async def _until_stopped(server: Server, sockets: list[socket.socket] | None) ->
     await server.serve(sockets)
 
 
+def tell(text: str) -> None:
+    """Print lines for the operator in one piece: `print` may write their end by itself, behind a line of the log."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
 def banner(settings: Settings, port: int, new_master_key: str | None) -> str:
     """What the operator reads at start. A master key is in it once: when it has just been made."""
     host = settings.server.host
@@ -175,7 +182,7 @@ async def run_fake_openai(data_dir: Path, *, host: str, port: int, api_key: str 
         raise StartError(str(error)) from error
     except OSError as error:
         raise StartError(str(error) if error.filename else why_not(host, port, error)) from error
-    print(f"RUNNING on {base_url.removesuffix('/v1')}", flush=True)
+    tell(f"RUNNING on {base_url.removesuffix('/v1')}")
     try:
         await stopped.wait()
     finally:

@@ -2,10 +2,37 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from app.serving import tell
 from tests.e2e.gateway import running_gateway
+
+
+class Pipe(io.BytesIO):
+    """Keeps every write apart."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes: list[bytes] = []
+
+    def write(self, data: Any, /) -> int:
+        self.writes.append(bytes(data))
+        return super().write(data)
+
+
+def test_no_log_line_comes_between_a_line_for_the_operator_and_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with PYTHONUNBUFFERED, which the image sets, and where `print` writes twice."""
+    pipe = Pipe()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(pipe, write_through=True))
+    tell("Quaymaster\nRUNNING on http://127.0.0.1:4000")
+    assert pipe.writes == [b"Quaymaster\nRUNNING on http://127.0.0.1:4000\n"]
+
 
 PLUGIN = """
 import gc
