@@ -1,6 +1,6 @@
 """A process of its own that moves one large file: its memory is nobody else's.
 
-    python -m tests.sdk.mover "async functions" down http://127.0.0.1:4000/v1 /tmp/file
+    python -m tests.sdk.mover "async functions" down http://127.0.0.1:4000/v1 file
 
 It moves a small one first, says "ready" on stdout, and waits for a line on stdin; so it does with "done".
 """
