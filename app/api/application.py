@@ -13,9 +13,9 @@ from starlette.types import ASGIApp
 
 from app.api import container_files, containers
 from app.api.auth import Callers, VirtualKeyAuth
-from app.api.conclude import bug
 from app.api.data_plane import DataPlane
 from app.api.errors import rendered
+from app.api.failing import bug
 from app.api.middleware import Bounds, Exchanges
 from app.domain.addresses import Network
 from app.domain.errors import ErrorCode, GatewayError

@@ -37,21 +37,28 @@ class Callers:
         self._authenticator = authenticator
         self._trusted_proxies = trusted_proxies
 
+    def known(self, exchange: Exchange, peer: tuple[str, int] | None) -> Principal | None:
+        """The same as `identify`, where that can be told without waiting; None says nothing yet."""
+        principal = self._authenticator.cached(credential_in(exchange.headers))
+        if principal is not None:
+            self._let_in(exchange, principal, peer)
+        return principal
+
     async def identify(self, exchange: Exchange, peer: tuple[str, int] | None) -> Principal:
         """Set the exchange's principal. `peer` is the other end of the connection, where it is known.
 
         Raises GatewayError as `Authenticator.authenticate` does, and OPERATION_NOT_ALLOWED where the key may not be
         used from where the request comes from.
         """
-        credential = credential_in(exchange.headers)
-        principal = self._authenticator.cached(credential) or await self._authenticator.authenticate(credential)
-        exchange.principal = principal
-        if principal.allowed_networks:
-            self._check_address(principal, peer, exchange.headers)
+        principal = await self._authenticator.authenticate(credential_in(exchange.headers))
+        self._let_in(exchange, principal, peer)
         return principal
 
-    def _check_address(self, principal: Principal, peer: tuple[str, int] | None, headers: RawHeaders) -> None:
-        forwarded = [value.decode("latin-1") for name, value in headers if name == b"x-forwarded-for"]
+    def _let_in(self, exchange: Exchange, principal: Principal, peer: tuple[str, int] | None) -> None:
+        exchange.principal = principal
+        if not principal.allowed_networks:
+            return
+        forwarded = [value.decode("latin-1") for name, value in exchange.headers if name == b"x-forwarded-for"]
         address = client_address(None if peer is None else peer[0], forwarded, self._trusted_proxies)
         if not is_allowed(address, principal.allowed_networks):
             raise GatewayError(ErrorCode.OPERATION_NOT_ALLOWED, "This key may not be used from this address.")
@@ -67,7 +74,9 @@ class VirtualKeyAuth:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Set `principal` on the exchange and in the scope's state."""
         if scope["type"] == "http" and scope["path"] not in PUBLIC_PATHS:
-            scope["state"]["principal"] = await self._callers.identify(scope["state"]["exchange"], scope.get("client"))
+            exchange, peer = scope["state"]["exchange"], scope.get("client")
+            principal = self._callers.known(exchange, peer) or await self._callers.identify(exchange, peer)
+            scope["state"]["principal"] = principal
         await self.app(scope, receive, send)
 
 

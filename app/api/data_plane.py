@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from app.api.auth import Callers
-from app.api.conclude import Line, conclude
+from app.api.failing import Line, answer_instead
 from app.domain.errors import ErrorCode, GatewayError
 from app.domain.exchange import Exchange
 from app.domain.ids import decode_id
@@ -30,6 +30,10 @@ class ReplyLine(Line, Protocol):
         """Send a reply, at the pace of the slower side, and close it in every case. Raises ClientGone."""
         ...
 
+    def close(self) -> None:
+        """Nothing more is sent: what has begun and is not whole is broken off."""
+        ...
+
 
 class DataPlane:
     """Answers the nine operations."""
@@ -42,13 +46,19 @@ class DataPlane:
     async def serve(self, exchange: Exchange, found: Route, line: ReplyLine) -> None:
         """Answer one request, and settle it. Raises nothing."""
         exchange.operation = found.methods.get(exchange.method)  # so that a refusal is logged under its operation
-
-        async def answer() -> None:
-            principal = await self._callers.identify(exchange, line.peer)
+        self._settler.opened(exchange)
+        try:
+            if self._settler.is_behind:
+                await self._settler.let_in()
+            callers, peer = self._callers, line.peer
+            principal = callers.known(exchange, peer) or await callers.identify(exchange, peer)
             reply = await self._gateway.handle(exchange, principal, identified(exchange, found))
             await line.send(reply)
-
-        await conclude(exchange, answer, line, self._settler)
+        except BaseException as raised:
+            await answer_instead(exchange, raised, line)
+        finally:
+            self._settler.settle(exchange)
+            line.close()
 
 
 def identified(exchange: Exchange, found: Route) -> Operation:

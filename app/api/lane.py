@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from app.api.body import ArrivingBody, NoBody
-from app.api.conclude import new_request_id
 from app.api.data_plane import DataPlane
 from app.api.errors import rendered
+from app.api.failing import new_request_id
 from app.api.responses import head_lines
 from app.api.turns import Connection, Head
 from app.domain.errors import ClientGone, GatewayError, UpstreamFault
@@ -76,7 +76,7 @@ class Lane:
             query=self._head.query,
             body=body,
         )
-        self._task = self._connection.loop.create_task(self._run(self.exchange))
+        self._task = self._connection.loop.create_task(self._data_plane.serve(self.exchange, self._found, self))
         self._connection.tasks.add(self._task)
 
     def feed(self, piece: bytes) -> None:
@@ -115,16 +115,15 @@ class Lane:
         if not self.started:
             self._connection.transport.write(_CONTINUE)
 
-    async def _run(self, exchange: Exchange) -> None:
-        try:
-            await self._data_plane.serve(exchange, self._found, self)
-        finally:
-            self._connection.tasks.discard(self._task)
-            if not (self.finished or self._gone):
-                self._connection.transport.abort() if self._head.is_1_0 else self._connection.transport.close()
-            self._connection.answered()
-
     # The line.
+
+    def close(self) -> None:
+        """See `ReplyLine`."""
+        connection = self._connection
+        connection.tasks.discard(self._task)
+        if not (self.finished or self._gone):
+            connection.transport.abort() if self._head.is_1_0 else connection.transport.close()
+        connection.answered()
 
     async def send(self, reply: Reply) -> None:
         """See `ReplyLine`."""

@@ -7,9 +7,10 @@ from typing import Any, Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.api.auth import PUBLIC_PATHS
 from app.api.body import AsgiBody
-from app.api.conclude import conclude, new_request_id
 from app.api.errors import rendered
+from app.api.failing import answer_instead, new_request_id
 from app.domain.errors import ClientGone, GatewayError
 from app.domain.exchange import Exchange, Outcome
 from app.gateway.settle import Settler
@@ -21,7 +22,7 @@ _NOSNIFF: Final = (b"x-content-type-options", b"nosniff")
 
 
 class Exchanges:
-    """Opens an exchange, which the layers below find in `scope["state"]`, and concludes it."""
+    """Opens an exchange, which the layers below find in `scope["state"]`, and settles it in every case."""
 
     def __init__(self, app: ASGIApp, settler: Settler) -> None:
         self.app = app
@@ -36,11 +37,16 @@ class Exchanges:
         scope["state"] = {"exchange": exchange}
         line = AsgiLine(exchange, send)
 
-        async def answer() -> None:
+        self._settler.opened(exchange)
+        try:
+            if self._settler.is_behind and exchange.path not in PUBLIC_PATHS:
+                await self._settler.let_in()
             await self.app(scope, receive, line.send)
-
-        await conclude(exchange, answer, line, self._settler)
-        scope["state"] = {}  # the server keeps the scope for as long as the connection is idle
+        except BaseException as raised:
+            await answer_instead(exchange, raised, line)
+        finally:
+            self._settler.settle(exchange)
+            scope["state"] = {}  # the server keeps the scope for as long as the connection is idle
 
 
 class Bounds:
@@ -58,7 +64,7 @@ class Bounds:
 
 
 class AsgiLine:
-    """`app.api.conclude.Line` over an ASGI send channel. It adds the headers that every answer has, and counts."""
+    """`app.api.failing.Line` over an ASGI send channel. It adds the headers that every answer has, and counts."""
 
     __slots__ = ("_exchange", "_send", "finished", "started")
 

@@ -29,9 +29,9 @@ from uvicorn.protocols.utils import get_remote_addr
 from uvicorn.server import ServerState
 
 from app.api.clock import Deadline
-from app.api.conclude import new_request_id
 from app.api.data_plane import DataPlane
 from app.api.errors import rendered
+from app.api.failing import new_request_id
 from app.api.lane import Doubt, Lane
 from app.api.turns import AsgiTurn, Head, Turn
 from app.domain.errors import ErrorCode, GatewayError

@@ -1,19 +1,16 @@
-"""What every request has in common, whoever answers it: it is answered in one shape, and settled exactly once."""
+"""What every request has in common, whoever answers it: a name, and one shape in which it fails."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
 from random import Random, SystemRandom
 from typing import Final, Protocol
 
 import structlog
 
-from app.api.auth import PUBLIC_PATHS
 from app.domain.errors import ClientGone, ErrorCode, GatewayError
 from app.domain.exchange import Exchange, Outcome
-from app.gateway.settle import Settler
 from app.telemetry.redaction import shown_path
 
 log = structlog.get_logger("app.api")
@@ -36,28 +33,24 @@ class Line(Protocol):
         ...
 
 
-async def conclude(exchange: Exchange, answer: Callable[[], Awaitable[None]], line: Line, settler: Settler) -> None:
-    """Have an exchange answered, answer what is raised instead, and settle it in every case. Raises nothing."""
-    settler.opened(exchange)
-    try:
-        if settler.is_behind and exchange.path not in PUBLIC_PATHS:
-            await settler.let_in()
-        await answer()
-    except GatewayError as refusal:
-        await _answer(exchange, refusal, line)
-    except ClientGone:
-        exchange.outcome = Outcome.CLIENT_GONE
-    except asyncio.CancelledError:
-        if exchange.outcome is not Outcome.CLIENT_GONE:  # the time to drain is over
-            exchange.outcome = Outcome.CANCELLED
-            exchange.error_code = ErrorCode.SHUTTING_DOWN.value
-            if not line.started:
-                await line.send_error(shutting_down(exchange))
-    except Exception:
-        log.exception("bug", request_id=exchange.request_id, path=shown_path(exchange.path))
-        await _answer(exchange, bug(exchange), line)
-    finally:
-        settler.settle(exchange)
+async def answer_instead(exchange: Exchange, raised: BaseException, line: Line) -> None:
+    """Answer for what an answer has failed with, where there is somebody to tell. Raises what is nobody's answer."""
+    match raised:
+        case GatewayError():
+            await _answer(exchange, raised, line)
+        case ClientGone():
+            exchange.outcome = Outcome.CLIENT_GONE
+        case asyncio.CancelledError():
+            if exchange.outcome is not Outcome.CLIENT_GONE:  # the time to drain is over
+                exchange.outcome = Outcome.CANCELLED
+                exchange.error_code = ErrorCode.SHUTTING_DOWN.value
+                if not line.started:
+                    await line.send_error(shutting_down(exchange))
+        case Exception():
+            log.error("bug", request_id=exchange.request_id, path=shown_path(exchange.path), exc_info=raised)
+            await _answer(exchange, bug(exchange), line)
+        case _:
+            raise raised
 
 
 async def _answer(exchange: Exchange, error: GatewayError, line: Line) -> None:
