@@ -15,7 +15,7 @@ class Loop(asyncio.SelectorEventLoop):
         super().__init__()
         self.timers: list[TimerHandle] = []
 
-    def call_at(self, when: float, callback: Any, *arguments: Any, context: Context | None = None) -> TimerHandle:
+    def call_at(self, when: float, callback: Any, *arguments: Any, context: Context | None = None) -> TimerHandle:  # type: ignore[override]
         """Make one."""
         timer = super().call_at(when, callback, *arguments, context=context)
         self.timers.append(timer)
