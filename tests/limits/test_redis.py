@@ -106,6 +106,39 @@ async def test_at_its_end_a_process_gives_back_what_it_holds(redis_url: str, red
     assert await redis.zscore("quaymaster:processes", f"process-{name}") is None
 
 
+async def test_what_is_given_back_goes_with_the_next_request(limiter: RedisLimiter, redis: Any, name: str) -> None:
+    asks = (Ask(name, Rate.PARALLEL, 1),)
+    before = await scripts_run(redis)
+    for lease in "abcde":
+        assert (await limiter.judge(asks, lease)).refusal is None
+        limiter.release(lease)
+        for _ in range(4):  # time enough to send it, if it went by itself
+            await asyncio.sleep(0)
+    assert 5 <= await scripts_run(redis) - before < 10
+
+
+async def test_what_is_given_back_is_free_soon_where_no_other_request_comes(
+    limiter: RedisLimiter, redis: Any, name: str
+) -> None:
+    await limiter.judge((Ask(name, Rate.PARALLEL, 1),), "a")
+    limiter.release("a")
+    async with asyncio.timeout(5):
+        while await redis.exists(f"quaymaster:parallel:{name}"):  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+
+
+async def test_no_number_of_slots_is_too_many_to_be_given_back_at_once(
+    limiter: RedisLimiter, redis: Any, name: str
+) -> None:
+    asks = (Ask(name, Rate.PARALLEL, 10_000),)
+    await asyncio.gather(*(limiter.judge(asks, str(number)) for number in range(9000)))
+    assert await redis.zcard(f"quaymaster:parallel:{name}") == 9000
+    for number in range(9000):
+        limiter.release(str(number))
+    await limiter.judge(asks, "last")
+    assert await redis.zrange(f"quaymaster:parallel:{name}", 0, -1) == [b"last"]
+
+
 async def test_processes_know_how_many_they_are(redis_url: str, redis: Any) -> None:
     await redis.delete("quaymaster:processes")
     limiters = [limiter_at(redis_url) for _ in range(3)]
