@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
@@ -38,10 +38,13 @@ class Ask:
     counter: str = field(init=False, compare=False)
     """What it is counted under."""
     is_parallel: bool = field(init=False, compare=False)
+    is_told: bool = field(init=False, compare=False)
+    """Whether clients are told how it stands: a rate of requests, in earnest."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "counter", f"{self.rate.value}:{self.account}")
         object.__setattr__(self, "is_parallel", self.rate is Rate.PARALLEL)
+        object.__setattr__(self, "is_told", self.rate is Rate.REQUESTS and not self.shadow)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +74,18 @@ class Verdict(NamedTuple):
 class Limiter(Protocol):
     """Counts requests. A minute begins with its first request; parallel slots are leases that end by themselves."""
 
-    async def admit(self, asks: Sequence[Ask], lease_id: str) -> Verdict:
-        """Count one request against all of these, or against none. Never raises for an outage of a shared store."""
+    def admit(self, asks: Sequence[Ask], lease_id: str) -> Verdict | Awaitable[Verdict]:
+        """Count one request against all of these, or against none: at once, or awaited where that takes a round trip.
+
+        The lease is this request's own. Never raises for an outage of a shared store.
+        """
         ...
 
-    def release(self, asks: Sequence[Ask], lease_id: str) -> None:
-        """Give the parallel slots back; at once, in the background where that takes a round trip."""
+    def release(self, lease_id: str) -> None:
+        """Give the parallel slots back; at once, in the background where that takes a round trip.
+
+        What is not held is no error.
+        """
         ...
 
     async def tend(self) -> None:

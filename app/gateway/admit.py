@@ -7,6 +7,7 @@ container costs is not looked at here: that is `create`.
 from __future__ import annotations
 
 import math
+from collections.abc import Awaitable
 from datetime import UTC, datetime, time, timedelta
 from functools import partial
 from typing import Final
@@ -15,7 +16,7 @@ from app.domain.accounts import Account
 from app.domain.errors import ErrorCode, GatewayError
 from app.domain.exchange import Exchange
 from app.domain.identity import Principal
-from app.domain.limiting import NOT_LIMITED, Allowance, Ask, Limiter, Rate, Refusal
+from app.domain.limiting import NOT_LIMITED, Allowance, Limiter, Rate, Refusal, Verdict
 from app.domain.ports import StoreUnavailable
 from app.gateway.daily import DailyBytes
 from app.gateway.upload import SizeLimit
@@ -34,21 +35,30 @@ class Admission:
         self._daily = daily
         self._metrics = metrics
 
-    async def admit(self, exchange: Exchange, principal: Principal, operation: Operation) -> None:
+    def admit(self, exchange: Exchange, principal: Principal, operation: Operation) -> Awaitable[None] | None:
         """Count a request, and take its parallel slots until it is settled.
 
-        Raises GatewayError: RATE_LIMIT_EXCEEDED, BUDGET_EXCEEDED, and STORE_UNAVAILABLE where nobody can tell.
+        What it returns is to be awaited; None where that is done already, which spares most requests a coroutine.
+        Either raises GatewayError: RATE_LIMIT_EXCEEDED, BUDGET_EXCEEDED, and STORE_UNAVAILABLE where nobody can tell.
         """
         allowance = principal.allowance
         if allowance is NOT_LIMITED:
-            return
+            return None
         asks = allowance.create_asks if operation is CONTAINERS_CREATE else allowance.asks
         if asks:
-            await self._count(exchange, asks, has_slots=allowance.has_slots)
-        if allowance.upload_days and operation.request is Payload.UPLOAD:
-            await self._meter_upload(exchange, allowance)
-        if allowance.download_days and operation.response is Payload.CONTENT:
-            await self._meter_download(exchange, allowance)
+            verdict = self._limiter.admit(asks, exchange.request_id)
+            if not isinstance(verdict, Verdict):
+                return self._awaited(exchange, verdict, allowance, operation)
+            self._heed(exchange, verdict, allowance)
+        return self._meter(exchange, allowance, operation)
+
+    async def _awaited(
+        self, exchange: Exchange, verdict: Awaitable[Verdict], allowance: Allowance, operation: Operation
+    ) -> None:
+        self._heed(exchange, await verdict, allowance)
+        metering = self._meter(exchange, allowance, operation)
+        if metering is not None:
+            await metering
 
     def check_tier(self, exchange: Exchange, principal: Principal) -> None:
         """Raises GatewayError BUDGET_EXCEEDED where a new container's memory is not among those allowed."""
@@ -80,8 +90,8 @@ class Admission:
             for account in principal.allowance.file_sizes
         )
 
-    async def _count(self, exchange: Exchange, asks: tuple[Ask, ...], *, has_slots: bool) -> None:
-        verdict = exchange.verdict = await self._limiter.admit(asks, exchange.request_id)
+    def _heed(self, exchange: Exchange, verdict: Verdict, allowance: Allowance) -> None:
+        exchange.verdict = verdict
         for ask in verdict.overrun:
             self._metrics.limit_reached(_kind(ask.account), ask.rate.value, shadow=True)
         if verdict.refusal is not None:
@@ -89,8 +99,16 @@ class Admission:
                 ask = verdict.refusal.ask
                 self._metrics.limit_reached(_kind(ask.account), ask.rate.value, shadow=False)
             raise _refused(verdict.refusal)
-        if has_slots:
-            exchange.on_settled = partial(self._limiter.release, asks, exchange.request_id)
+        if allowance.has_slots:
+            exchange.on_settled = partial(self._limiter.release, exchange.request_id)
+
+    def _meter(self, exchange: Exchange, allowance: Allowance, operation: Operation) -> Awaitable[None] | None:
+        """Count the bytes that go up or come down, where somebody has a quota of them."""
+        if allowance.upload_days and operation.request is Payload.UPLOAD:
+            return self._meter_upload(exchange, allowance)
+        if allowance.download_days and operation.response is Payload.CONTENT:
+            return self._meter_download(exchange, allowance)
+        return None
 
     async def _meter_upload(self, exchange: Exchange, allowance: Allowance) -> None:
         """Refuse before a byte what has no room today; cut off what runs out of it."""

@@ -75,7 +75,10 @@ class DailyBytes:
     def _tally(self, account: str) -> Tally:
         """Today's, at once: where it is not in memory, what others wrote follows within a second."""
         now = self._clock()
-        tally = self._tallies.setdefault((now.date(), account), Tally(Moved(), now))
+        place = (now.date(), account)
+        tally = self._tallies.get(place)
+        if tally is None:
+            tally = self._tallies[place] = Tally(Moved(), now)
         tally.touched_at = now
         return tally
 

@@ -59,7 +59,8 @@ class Gateway:
         if self._hooks.request:
             await self._hooks.request(exchange)
 
-        await self._admission.admit(exchange, principal, operation)
+        if (admitting := self._admission.admit(exchange, principal, operation)) is not None:
+            await admitting
         authorize(principal, operation)
         if exchange.container_id is not None:
             exchange.ownership = await self._gate.container(principal, operation, exchange.container_id)

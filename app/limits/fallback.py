@@ -63,9 +63,9 @@ class FallbackLimiter:
             self._own.note(asks, lease_id)
         return verdict
 
-    def release(self, asks: Sequence[Ask], lease_id: str) -> None:
+    def release(self, lease_id: str) -> None:
         """Give the parallel slots back."""
-        self._own.release(asks, lease_id)
+        self._own.release(lease_id)
         self._shared.release(lease_id)
 
     async def tend(self) -> None:
@@ -98,7 +98,7 @@ class FallbackLimiter:
         if self._when_down == "refuse" and (limiting := next((ask for ask in asks if not ask.shadow), None)):
             return Verdict(Refusal(limiting, _OUTAGE_SECONDS, is_outage=True), None, 0, 0.0, is_fallback=True)
         if self._when_down == "share":
-            verdict = self._own.judge(asks, lease_id)._replace(is_fallback=True)
+            verdict = self._own.admit(asks, lease_id)._replace(is_fallback=True)
         else:
             self._own.note(asks, lease_id)
             verdict = _NOTHING_LIMITED

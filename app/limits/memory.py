@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from math import inf
+from sys import maxsize
 from typing import Final
 
 from app.domain.limiting import MINUTE_SECONDS, Ask, Refusal, Verdict
@@ -12,14 +14,16 @@ SLOT_SECONDS: Final = 1.0
 """When to ask again for a parallel slot: nobody knows when one is free."""
 
 
-class _Window:
-    """A minute that began with its first request."""
+class _Counter:
+    """A minute that began with its first request, or the slots of an account that are taken."""
 
-    __slots__ = ("count", "ends_at")
+    __slots__ = ("count", "ends_at", "is_slots", "name")
 
-    def __init__(self, ends_at: float) -> None:
+    def __init__(self, ask: Ask, now: float) -> None:
+        self.name = ask.counter
+        self.is_slots = ask.is_parallel
         self.count = 0
-        self.ends_at = ends_at
+        self.ends_at = inf if ask.is_parallel else now + MINUTE_SECONDS
 
 
 class MemoryLimiter:
@@ -32,83 +36,87 @@ class MemoryLimiter:
     def __init__(self, clock: Callable[[], float] = time.monotonic, share: Callable[[int], int] | None = None) -> None:
         self._clock = clock
         self._share = share
-        self._windows: dict[str, _Window] = {}
+        self._minutes: dict[str, _Counter] = {}
         """The one that ends first is first: all are as long."""
-        self._slots: dict[str, set[str]] = {}
+        self._slots: dict[str, _Counter] = {}
+        self._held: dict[str, list[_Counter]] = {}
+        """The slots that a live request has, by its lease."""
 
     def __len__(self) -> int:
         """How many counters are remembered."""
-        return len(self._windows) + len(self._slots)
+        return len(self._minutes) + len(self._slots)
 
-    async def admit(self, asks: Sequence[Ask], lease_id: str) -> Verdict:
+    def admit(self, asks: Sequence[Ask], lease_id: str) -> Verdict:
         """Count one request against all of these, or against none."""
-        return self.judge(asks, lease_id)
-
-    def judge(self, asks: Sequence[Ask], lease_id: str) -> Verdict:
-        """The same, at once."""
         now = self._clock()
         refusal: Refusal | None = None
         overrun: tuple[Ask, ...] = ()
         limit: int | None = None
-        remaining = 0
+        remaining = maxsize
         reset_at = now
+        minutes, slots, share = self._minutes, self._slots, self._share
+        counters = []
         for ask in asks:
-            most = ask.limit if self._share is None else self._share(ask.limit)
-            if ask.is_parallel:
-                left = most - len(self._slots.get(ask.counter, ()))
-                frees_at = now + SLOT_SECONDS
-            else:
-                window = self._windows.get(ask.counter)
-                if window is None or window.ends_at <= now:
-                    left, frees_at = most, now + MINUTE_SECONDS
-                else:
-                    left, frees_at = most - window.count, window.ends_at
-            if ask.shadow:
-                if left <= 0:
+            counter = (slots if ask.is_parallel else minutes).get(ask.counter)
+            if counter is None or counter.ends_at <= now:
+                counter = _Counter(ask, now)
+            counters.append(counter)
+            most = ask.limit if share is None else share(ask.limit)
+            left = most - counter.count
+            if left <= 0:
+                if ask.shadow:
                     overrun += (ask,)
-                continue
-            if left <= 0 and (refusal is None or frees_at - now > refusal.retry_after_seconds):
-                refusal = Refusal(ask, frees_at - now)
-            if ask.rate == "requests" and (limit is None or left < remaining):
-                limit, remaining, reset_at = most, left, frees_at
+                else:
+                    refusal = _longer(refusal, ask, SLOT_SECONDS if ask.is_parallel else counter.ends_at - now)
+            if ask.is_told and left < remaining:
+                limit, remaining, reset_at = most, left, counter.ends_at
         if refusal is None:
-            self._count(asks, lease_id, now)
+            self._count(counters, lease_id, now)
             remaining -= 1
-        return Verdict(refusal, limit, max(remaining, 0), reset_at - now, overrun)
+        if limit is None or remaining < 0:
+            remaining = 0
+        return Verdict(refusal, limit, remaining, reset_at - now, overrun)
 
     def note(self, asks: Sequence[Ask], lease_id: str) -> None:
         """Count one request that was admitted elsewhere."""
-        self._count(asks, lease_id, self._clock())
+        now = self._clock()
+        self._count([self._counter(ask, now) for ask in asks], lease_id, now)
 
-    def _count(self, asks: Sequence[Ask], lease_id: str, now: float) -> None:
-        for ask in asks:
-            if ask.is_parallel:
-                self._slots.setdefault(ask.counter, set()).add(lease_id)
-            else:
-                window = self._windows.get(ask.counter)
-                if window is None or window.ends_at <= now:
-                    window = self._begin(ask.counter, now)
-                window.count += 1
+    def _counter(self, ask: Ask, now: float) -> _Counter:
+        """The one of an ask; one that has counted nothing is not remembered yet."""
+        counter = (self._slots if ask.is_parallel else self._minutes).get(ask.counter)
+        return _Counter(ask, now) if counter is None or counter.ends_at <= now else counter
 
-    def _begin(self, counter: str, now: float) -> _Window:
-        """A new minute."""
-        self._windows.pop(counter, None)
-        self._forget(now)
-        window = self._windows[counter] = _Window(now + MINUTE_SECONDS)
-        return window
+    def _count(self, counters: list[_Counter], lease_id: str, now: float) -> None:
+        held = []
+        for counter in counters:
+            if not counter.count:
+                self._remember(counter, now)
+            counter.count += 1
+            if counter.is_slots:
+                held.append(counter)
+        if held:
+            self._held[lease_id] = held
+
+    def _remember(self, counter: _Counter, now: float) -> None:
+        if counter.is_slots:
+            self._slots[counter.name] = counter
+        else:
+            self._minutes.pop(counter.name, None)
+            self._forget(now)
+            self._minutes[counter.name] = counter
 
     def _forget(self, now: float) -> None:
-        windows = self._windows
-        while windows and windows[oldest := next(iter(windows))].ends_at <= now:
-            del windows[oldest]
+        minutes = self._minutes
+        while minutes and minutes[oldest := next(iter(minutes))].ends_at <= now:
+            del minutes[oldest]
 
-    def release(self, asks: Sequence[Ask], lease_id: str) -> None:
+    def release(self, lease_id: str) -> None:
         """Give the parallel slots back; what is not held is no error."""
-        for ask in asks:
-            if ask.is_parallel and (held := self._slots.get(ask.counter)) is not None:
-                held.discard(lease_id)
-                if not held:
-                    del self._slots[ask.counter]
+        for counter in self._held.pop(lease_id, ()):
+            counter.count -= 1
+            if not counter.count:
+                del self._slots[counter.name]
 
     async def tend(self) -> None:
         """Forget the minutes that are over."""
@@ -116,3 +124,8 @@ class MemoryLimiter:
 
     async def aclose(self) -> None:
         """Nothing is open."""
+
+
+def _longer(refusal: Refusal | None, ask: Ask, seconds: float) -> Refusal:
+    """Of two refusals the one that lasts longer."""
+    return Refusal(ask, seconds) if refusal is None or seconds > refusal.retry_after_seconds else refusal

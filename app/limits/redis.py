@@ -8,22 +8,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import uuid4
 
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError
-
 from app.domain.limiting import Ask, Verdict
-from app.limits.script import JUDGE, TEND, batch, tending, verdicts
+from app.limits.link import CONNECT_SECONDS, Link
+from app.limits.script import JUDGE, TEND, Script, batch, tending, verdicts
 
 LEASE_SECONDS: Final = 15.0
 """How long a parallel slot outlives a process that was killed."""
 MAX_BATCH: Final = 256
-"""How many requests are judged in one run of the script: about two milliseconds of Redis' time."""
-CONNECT_SECONDS: Final = 1.0
+"""How many requests are judged in one run of the script: a few milliseconds of Redis' time at most."""
+GIVE_BACK_SECONDS: Final = 0.002
+"""How long slots that are given back wait for a batch that takes them along: a request that comes alone would pay a
+second round trip for them, 85 µs."""
 _SLICES: Final = 5
 _PROCESSES: Final = "processes"
 
@@ -32,15 +30,12 @@ class Unreachable(Exception):
     """Redis did not answer in time, or not what it should. The message says what happened, without an address."""
 
 
-class _Waiting:
+class _Waiting(NamedTuple):
     """A request that is about to be judged."""
 
-    __slots__ = ("answer", "asks", "lease_id")
-
-    def __init__(self, asks: Sequence[Ask], lease_id: str, answer: asyncio.Future[Verdict]) -> None:
-        self.asks = asks
-        self.lease_id = lease_id
-        self.answer = answer
+    asks: Sequence[Ask]
+    lease_id: str
+    answer: asyncio.Future[Verdict]
 
 
 class RedisLimiter:
@@ -54,11 +49,8 @@ class RedisLimiter:
         self, url: str, *, timeout_seconds: float, lease_seconds: float = LEASE_SECONDS, process: str | None = None
     ) -> None:
         self.is_up = False
-        # Once more at once: the connection may be older than a Redis that was started anew.
-        self._redis: Any = Redis.from_url(
-            url, retry=Retry(NoBackoff(), 1), socket_connect_timeout=CONNECT_SECONDS, socket_timeout=None
-        )
-        self._shas: dict[str, str] = {}
+        self._loop = asyncio.get_running_loop()
+        self._link = Link(url)
         self._slice_seconds = timeout_seconds / _SLICES
         self._lease_ms = int(lease_seconds * 1000)
         self._process = process or uuid4().hex
@@ -69,7 +61,10 @@ class RedisLimiter:
         """Leases of which Redis has not heard."""
         self._given_back: dict[str, tuple[str, ...]] = {}
         """What Redis is to be told next."""
-        self._last_answer_at = asyncio.get_running_loop().time()
+        self._giving_back: asyncio.TimerHandle | None = None
+        self._is_due = False
+        """Whether it is to be told now."""
+        self._last_answer_at = self._loop.time()
         self._turn = asyncio.Lock()
         self._sending: asyncio.Task[None] | None = None
 
@@ -77,11 +72,11 @@ class RedisLimiter:
         """Count one request against all of these, or against none. Raises Unreachable."""
         if not self.is_up:
             raise Unreachable("away")
-        waiting = _Waiting(asks, lease_id, asyncio.get_running_loop().create_future())
-        self._waiting.append(waiting)
+        answer: asyncio.Future[Verdict] = self._loop.create_future()
+        self._waiting.append(_Waiting(asks, lease_id, answer))
         self._send_soon()
         try:
-            return await waiting.answer
+            return await answer
         except asyncio.CancelledError:  # it may be judged already
             self.release(lease_id)
             raise
@@ -106,8 +101,7 @@ class RedisLimiter:
 
         Raises Unreachable.
         """
-        loop = asyncio.get_running_loop()
-        if loop.time() - self._last_answer_at > self._lease_ms / 1000:
+        if self._loop.time() - self._last_answer_at > self._lease_ms / 1000:
             self._given_back.clear()  # Redis has forgotten them by itself
         async with self._turn:
             self._unsent.clear()
@@ -116,7 +110,7 @@ class RedisLimiter:
             processes = int(await self._run(TEND, said, seconds, _SLICES))
         self.is_up = True
         if self._given_back:
-            self._send_soon()
+            self._give_back_now()
         return processes
 
     async def aclose(self) -> None:
@@ -125,26 +119,38 @@ class RedisLimiter:
             self.release(lease_id)
         if self.is_up:
             self._give_back((_PROCESSES,), self._process)
+            self._give_back_now()
         if self._sending is not None:
             await self._sending
-        await self._redis.aclose()
+        if self._giving_back is not None:
+            self._giving_back.cancel()
+        self.is_up = False  # what is given back later ends with its lease
+        await self._link.aclose()
 
     def _give_back(self, counters: tuple[str, ...], lease_id: str) -> None:
+        """Tell Redis with the next batch, or soon."""
         self._given_back[lease_id] = counters
-        if self.is_up:
+        if self._giving_back is None and self.is_up:
+            self._giving_back = self._loop.call_later(GIVE_BACK_SECONDS, self._give_back_now)
+
+    def _give_back_now(self) -> None:
+        self._giving_back = None
+        if self._given_back and self.is_up:
+            self._is_due = True
             self._send_soon()
 
     def _send_soon(self) -> None:
         if self._sending is None:
-            self._sending = asyncio.get_running_loop().create_task(self._send_all(), name="limits.send")
+            self._sending = self._loop.create_task(self._send_all(), name="limits.send")
 
     async def _send_all(self) -> None:
         """Send batch after batch, as long as there is something to say."""
         slices = _SLICES
         try:
-            while self.is_up and (self._waiting or self._given_back):
-                waiting, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
-                waiting = [one for one in waiting if not one.answer.done()]
+            while self.is_up and (self._waiting or self._is_due):
+                self._is_due = False
+                waiting = [one for one in self._waiting[:MAX_BATCH] if not one.answer.done()]
+                self._waiting = self._waiting[MAX_BATCH:]
                 given_back, self._given_back = self._given_back, {}
                 try:
                     # Who waits in the second batch has waited for the first.
@@ -159,26 +165,29 @@ class RedisLimiter:
 
     async def _send(self, waiting: list[_Waiting], given_back: dict[str, tuple[str, ...]], slices: int) -> int:
         """Have a batch judged; returns how many slices of time were left. Raises Unreachable."""
-        asked = ((one.asks, one.lease_id) for one in waiting)
-        said = batch(asked, _pairs(given_back), lease_ms=self._lease_ms)
-        loop = asyncio.get_running_loop()
+        asked = [(asks, lease_id) for asks, lease_id, _ in waiting]
+        said = batch(asked, _by_counters(given_back), lease_ms=self._lease_ms)
         async with self._turn:
-            began_at = loop.time()
+            began_at = self._loop.time()
             answer = await self._run(JUDGE, said, self._slice_seconds, slices)
         try:
-            judged = verdicts([one.asks for one in waiting], answer)
+            judged = verdicts([asks for asks, _ in asked], answer)
         except ValueError as error:
             self.is_up = False
             raise Unreachable(str(error)) from None
-        for one, verdict in zip(waiting, judged, strict=True):
-            counters = _slots(one.asks) if verdict.refusal is None else ()
-            if not one.answer.done():
-                if counters:
-                    self._leases[one.lease_id] = counters
-                one.answer.set_result(verdict)
-            elif counters:
-                self._give_back(counters, one.lease_id)
-        used = (loop.time() - began_at) // self._slice_seconds
+        slots: dict[int, tuple[str, ...]] = {}  # by what is asked: requests of one principal share the tuple
+        for (asks, lease_id, waits), verdict in zip(waiting, judged, strict=True):
+            counters = slots.get(id(asks))
+            if counters is None:
+                counters = slots[id(asks)] = _slots(asks)
+            is_held = bool(counters) and verdict.refusal is None
+            if not waits.done():
+                if is_held:
+                    self._leases[lease_id] = counters
+                waits.set_result(verdict)
+            elif is_held:
+                self._give_back(counters, lease_id)
+        used = (self._loop.time() - began_at) // self._slice_seconds
         return _SLICES - min(_SLICES, int(used))
 
     def _fail(self, sent: list[_Waiting], outage: Unreachable) -> None:
@@ -191,39 +200,31 @@ class RedisLimiter:
             if not one.answer.done():
                 one.answer.set_exception(Unreachable(str(outage)))
 
-    async def _run(self, script: str, argument: bytes, slice_seconds: float, slices: int) -> Any:
+    async def _run(self, script: Script, argument: bytes, slice_seconds: float, slices: int) -> Any:
         """What a script returns. Raises Unreachable.
 
         Time is counted in slices in which this process looked: one that is itself late does not blame Redis.
         """
-        running = asyncio.ensure_future(self._evaluate(script, argument))
-        try:
-            for _ in range(slices):
-                done, _pending = await asyncio.wait((running,), timeout=slice_seconds)
-                if done:
-                    break
+        looking: asyncio.TimerHandle
+
+        def look(left: int) -> None:
+            nonlocal looking
+            if left:
+                looking = self._loop.call_later(slice_seconds, look, left - 1)
             else:
-                raise TimeoutError
-            answer = running.result()
+                patience.reschedule(self._loop.time())
+
+        looking = self._loop.call_later(slice_seconds, look, slices - 1)
+        try:
+            async with asyncio.timeout(None) as patience:
+                answer = await self._link.run(script, argument)
         except Exception as error:  # whatever it is, nobody may be left waiting
             self.is_up = False
             raise Unreachable(type(error).__name__) from None
         finally:
-            if not running.done():
-                running.cancel()
-                await asyncio.wait((running,))
-        self._last_answer_at = asyncio.get_running_loop().time()
+            looking.cancel()
+        self._last_answer_at = self._loop.time()
         return answer
-
-    async def _evaluate(self, script: str, argument: bytes) -> Any:
-        sha = self._shas.get(script)
-        if sha is not None:
-            try:
-                return await self._redis.evalsha(sha, 0, argument)
-            except NoScriptError:  # it was started anew
-                pass
-        self._shas[script] = await self._redis.script_load(script)
-        return await self._redis.evalsha(self._shas[script], 0, argument)
 
 
 def _slots(asks: Sequence[Ask]) -> tuple[str, ...]:
@@ -233,3 +234,11 @@ def _slots(asks: Sequence[Ask]) -> tuple[str, ...]:
 def _pairs(leases: Mapping[str, tuple[str, ...]]) -> list[tuple[str, str]]:
     """Each counter with the lease that holds a slot of it."""
     return [(counter, lease_id) for lease_id, counters in leases.items() for counter in counters]
+
+
+def _by_counters(leases: Mapping[str, tuple[str, ...]]) -> dict[tuple[str, ...], list[str]]:
+    """The leases that hold slots of the same counters."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for lease_id, counters in leases.items():
+        found.setdefault(counters, []).append(lease_id)
+    return found

@@ -133,8 +133,8 @@ async def test_slots_taken_while_redis_was_away_are_counted_when_it_is_back(serv
         await is_back(limiter)
         await is_back(other)
         assert await admitted(other, 9, slots, "other") == 2
-        limiter.release(slots, "during0")
-        limiter.release(slots, "before0")
+        limiter.release("during0")
+        limiter.release("before0")
         assert (await limiter.admit(slots, "after")).refusal is None
         assert await admitted(other, 9, slots, "more") == 1
 
@@ -146,10 +146,10 @@ async def test_slots_given_back_while_redis_hangs_are_free_when_it_is_back(serve
         pid = await _pid(server)
         os.kill(pid, signal.SIGSTOP)
         try:
-            limiter.release(slots, "0")
+            limiter.release("0")
             await limiter.admit(ASKS, "late")
             assert limiter.is_alone
-            limiter.release(ASKS, "late")
+            limiter.release("late")
         finally:
             os.kill(pid, signal.SIGCONT)
         await is_back(limiter)
@@ -173,7 +173,7 @@ async def test_stopped_and_started_in_the_middle_of_everything(server: Server) -
             assert (await limiter.admit(asks, lease)).refusal is None
             slowest = max(slowest, time.monotonic() - began_at)
             await asyncio.sleep(0)
-            limiter.release(asks, lease)
+            limiter.release(lease)
             turns += 1
         return turns
 

@@ -29,36 +29,36 @@ def limiter(clock: Clock) -> MemoryLimiter:
 ASKS = (Ask("key:a", Rate.REQUESTS, 2),)
 
 
-async def test_a_minute_begins_with_its_first_request(limiter: MemoryLimiter, clock: Clock) -> None:
-    await limiter.admit(ASKS, "a")
+def test_a_minute_begins_with_its_first_request(limiter: MemoryLimiter, clock: Clock) -> None:
+    limiter.admit(ASKS, "a")
     clock.now += 59.5
-    await limiter.admit(ASKS, "b")
-    refused = (await limiter.admit(ASKS, "c")).refusal
+    limiter.admit(ASKS, "b")
+    refused = limiter.admit(ASKS, "c").refusal
     assert refused is not None
     assert refused.retry_after_seconds == pytest.approx(0.5)
     clock.now += 0.5
-    verdict = await limiter.admit(ASKS, "d")
+    verdict = limiter.admit(ASKS, "d")
     assert (verdict.refusal, verdict.remaining, verdict.reset_seconds) == (None, 1, 60)
 
 
-async def test_who_waits_as_told_is_let_through(limiter: MemoryLimiter, clock: Clock) -> None:
+def test_who_waits_as_told_is_let_through(limiter: MemoryLimiter, clock: Clock) -> None:
     asks = (*ASKS, Ask("team:a", Rate.REQUESTS, 3))
     other = (asks[1],)
-    await limiter.admit(other, "a")
+    limiter.admit(other, "a")
     clock.now += 20
     for lease in ("b", "c"):
-        await limiter.admit(asks, lease)
-    refused = (await limiter.admit(asks, "d")).refusal
+        limiter.admit(asks, lease)
+    refused = limiter.admit(asks, "d").refusal
     assert refused is not None
     assert refused.ask.account == "key:a"
     clock.now += refused.retry_after_seconds
-    assert (await limiter.admit(asks, "e")).refusal is None
+    assert limiter.admit(asks, "e").refusal is None
 
 
-async def test_refused_requests_do_not_put_off_the_next_minute(limiter: MemoryLimiter, clock: Clock) -> None:
+def test_refused_requests_do_not_put_off_the_next_minute(limiter: MemoryLimiter, clock: Clock) -> None:
     for second in range(70):
         clock.now = 1000.0 + second
-        verdict = await limiter.admit(ASKS, str(second))
+        verdict = limiter.admit(ASKS, str(second))
         assert (verdict.refusal is None) is (second % 60 < 2)
 
 
@@ -66,24 +66,24 @@ async def test_counters_that_nobody_uses_are_forgotten(limiter: MemoryLimiter, c
     for number in range(1000):
         clock.now += 1
         asks = (Ask(f"key:{number}", Rate.REQUESTS, 5), Ask(f"key:{number}", Rate.PARALLEL, 5))
-        await limiter.admit(asks, "lease")
-        limiter.release(asks, "lease")
+        limiter.admit(asks, "lease")
+        limiter.release("lease")
         assert len(limiter) <= 60
     clock.now += 60
     await limiter.tend()
     assert len(limiter) == 0
 
 
-async def test_a_process_that_has_a_share_keeps_to_it(clock: Clock) -> None:
+def test_a_process_that_has_a_share_keeps_to_it(clock: Clock) -> None:
     limiter = MemoryLimiter(clock, lambda limit: limit // 3)
     asks = (Ask("key:a", Rate.REQUESTS, 9),)
-    verdicts = [await limiter.admit(asks, str(number)) for number in range(4)]
+    verdicts = [limiter.admit(asks, str(number)) for number in range(4)]
     assert [verdict.refusal is None for verdict in verdicts] == [True, True, True, False]
     assert verdicts[0].limit == 3
 
 
-async def test_what_was_admitted_elsewhere_counts(limiter: MemoryLimiter) -> None:
+def test_what_was_admitted_elsewhere_counts(limiter: MemoryLimiter) -> None:
     asks = (*ASKS, Ask("key:a", Rate.PARALLEL, 9))
     limiter.note(asks, "a")
     limiter.note(asks, "b")
-    assert (await limiter.admit(asks, "c")).refusal is not None
+    assert limiter.admit(asks, "c").refusal is not None

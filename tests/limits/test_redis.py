@@ -106,6 +106,51 @@ async def test_at_its_end_a_process_gives_back_what_it_holds(redis_url: str, red
     assert await redis.zscore("quaymaster:processes", f"process-{name}") is None
 
 
+async def test_what_is_given_back_goes_with_the_next_request(limiter: RedisLimiter, redis: Any, name: str) -> None:
+    asks = (Ask(name, Rate.PARALLEL, 1),)
+    before = await scripts_run(redis)
+    for lease in "abcde":
+        assert (await limiter.judge(asks, lease)).refusal is None
+        limiter.release(lease)
+        for _ in range(4):  # time enough to send it, if it went by itself
+            await asyncio.sleep(0)
+    assert 5 <= await scripts_run(redis) - before < 10
+
+
+async def test_what_is_given_back_is_free_soon_where_no_other_request_comes(
+    limiter: RedisLimiter, redis: Any, name: str
+) -> None:
+    await limiter.judge((Ask(name, Rate.PARALLEL, 1),), "a")
+    limiter.release("a")
+    async with asyncio.timeout(5):
+        while await redis.exists(f"quaymaster:parallel:{name}"):  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+
+
+async def test_no_number_of_slots_is_too_many_to_be_given_back_at_once(
+    limiter: RedisLimiter, redis: Any, name: str
+) -> None:
+    asks = (Ask(name, Rate.PARALLEL, 10_000),)
+    await asyncio.gather(*(limiter.judge(asks, str(number)) for number in range(9000)))
+    assert await redis.zcard(f"quaymaster:parallel:{name}") == 9000
+    for number in range(9000):
+        limiter.release(str(number))
+    await limiter.judge(asks, "last")
+    assert await redis.zrange(f"quaymaster:parallel:{name}", 0, -1) == [b"last"]
+
+
+async def test_who_has_left_says_nothing_more(redis_url: str, redis: Any, name: str) -> None:
+    limiter = limiter_at(redis_url)
+    await limiter.tend()
+    await limiter.aclose()
+    before = await scripts_run(redis)
+    limiter.adopt((Ask(name, Rate.PARALLEL, 1),), "late")
+    limiter.release("late")
+    with pytest.raises(Unreachable):
+        await limiter.judge((Ask(name, Rate.REQUESTS, 1),), "later")
+    assert await scripts_run(redis) == before
+
+
 async def test_processes_know_how_many_they_are(redis_url: str, redis: Any) -> None:
     await redis.delete("quaymaster:processes")
     limiters = [limiter_at(redis_url) for _ in range(3)]
@@ -147,6 +192,21 @@ async def test_one_that_does_not_speak_our_language_is_away(name: str) -> None:
         limiter = limiter_at(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0")
         with pytest.raises(Unreachable):
             await limiter.tend()
+        with pytest.raises(Unreachable):
+            await limiter.judge((Ask(name, Rate.REQUESTS, 5),), "a")
+        await limiter.aclose()
+
+
+async def test_one_that_is_too_old_to_say_hello_will_do(name: str) -> None:
+    async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while words := int((await reader.readline())[1:] or 0):
+            command = [(await reader.readexactly(int((await reader.readline())[1:]) + 2))[:-2] for _ in range(words)]
+            writer.write(b":7\r\n" if command[0] == b"EVALSHA" else b"-ERR unknown command\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(speak, "127.0.0.1") as server:
+        limiter = limiter_at(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0")
+        assert await limiter.tend() == 7
         with pytest.raises(Unreachable):
             await limiter.judge((Ask(name, Rate.REQUESTS, 5),), "a")
         await limiter.aclose()
