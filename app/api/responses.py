@@ -52,7 +52,7 @@ class RelayedResponse(Response):
 async def start(exchange: Exchange, status: int, headers: RawHeaders, send: Send) -> None:
     """Send an answer's head, with the gateway's own headers."""
     exchange.status = status
-    overhead = exchange.overhead_seconds = time.perf_counter() - exchange.started_at - exchange.upstream_seconds
+    overhead = exchange.overhead_seconds = time.monotonic() - exchange.started_at - exchange.upstream_seconds
     if exchange.deployment is not None:
         headers.append((b"x-quaymaster-deployment", exchange.deployment.name.encode()))
         headers.append((b"x-quaymaster-attempts", b"%d" % len(exchange.attempts)))

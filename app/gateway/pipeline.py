@@ -62,8 +62,10 @@ class Gateway:
         await self._admission.admit(exchange, principal, operation)
         authorize(principal, operation)
         if exchange.container_id is not None:
-            exchange.ownership = await self._gate.container(principal, operation, exchange.container_id)
-        provider = await self._resolver.resolve(exchange, operation)
+            exchange.ownership = self._gate.cached(principal, exchange.container_id) or await self._gate.container(
+                principal, operation, exchange.container_id
+            )
+        provider = self._resolver.at_once(exchange, operation) or await self._resolver.resolve(exchange, operation)
         if exchange.request_json is not None:
             await self._gate.references(principal, exchange)
 
@@ -83,7 +85,8 @@ class Gateway:
             except (ClientGone, asyncio.CancelledError):
                 self._recorder.abandoned(exchange, operation)
                 raise
-            await self._recorder.record(exchange, operation, reply.status)
+            if committing := self._recorder.record(exchange, operation, reply.status):
+                await committing
 
         if self._hooks.response:
             try:

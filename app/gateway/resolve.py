@@ -67,6 +67,14 @@ class Resolver:
         self._max_upload_bytes = max_upload_bytes
         self._spool_dir = spool_dir
 
+    def at_once(self, exchange: Exchange, operation: Operation) -> str | None:
+        """What `resolve` says of a request that has nothing to read; None where it has."""
+        if operation.request is not Payload.NONE or not exchange.body.ended:
+            return None
+        hint = _header(exchange, HEADER)
+        exchange.upstream_query, from_query = _without_field(exchange.query) if exchange.query else ("", None)
+        return self._provider(exchange, hint or from_query)
+
     async def resolve(self, exchange: Exchange, operation: Operation) -> str:
         """Find the provider; fill in it and everything `upstream_…` on the exchange.
 
@@ -89,9 +97,7 @@ class Resolver:
             hint = await self._from_upload(exchange, hint, boundary)
         else:
             hint = await self._from_json(exchange, hint)
-        exchange.provider_is_named = bool(hint)
-        provider = exchange.provider = self.checked(hint) if hint else self._default
-        return provider
+        return self._provider(exchange, hint)
 
     def checked(self, name: str) -> str:
         """The provider of this name. Raises GatewayError UNKNOWN_PROVIDER, naming the configured ones."""
@@ -104,6 +110,11 @@ class Resolver:
             f"Unknown provider '{shown}'. Configured here: {configured}.",
             param=FIELD,
         )
+
+    def _provider(self, exchange: Exchange, hint: str | None) -> str:
+        exchange.provider_is_named = bool(hint)
+        provider = exchange.provider = self.checked(hint) if hint else self._default
+        return provider
 
     async def _from_ignored_body(self, exchange: Exchange, hint: str | None) -> str | None:
         """GET and DELETE: older SDKs put the field into a body. It is read, never forwarded, and never an error."""

@@ -66,7 +66,7 @@ class Settler:
         """
         if exchange.ended_at is not None:
             return
-        exchange.ended_at = time.perf_counter()
+        exchange.ended_at = time.monotonic()
         if exchange.outcome is None:
             exchange.outcome = Outcome.CANCELLED if exchange.status is None else Outcome.ANSWERED
         self._open.discard(exchange)
@@ -78,7 +78,7 @@ class Settler:
                 self._log.exception("settle_failed", request_id=exchange.request_id)
 
     def _count(self, exchange: Exchange) -> None:
-        ended_at = exchange.ended_at or time.perf_counter()
+        ended_at = exchange.ended_at or time.monotonic()
         duration = ended_at - exchange.started_at
         overhead = exchange.overhead_seconds
         if overhead is None:  # the head of an answer was never sent

@@ -85,7 +85,7 @@ async def test_in_flight_goes_up_and_down_and_never_below_nothing() -> None:
 async def test_what_is_counted() -> None:
     house, exchange = House(), answered_exchange(status=503, bytes_in=11)
     exchange.error_code = "upstream_said_this"
-    now = time.perf_counter()
+    now = time.monotonic()
     exchange.attempts.append(Attempt(2, DEPLOYMENT, now - 0.1, now, fault="refused"))
     exchange.attempts.append(Attempt(3, DEPLOYMENT, now))
     house.settler.settle(exchange)
