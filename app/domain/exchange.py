@@ -164,10 +164,11 @@ class Exchange:
     @property
     def upstream_seconds(self) -> float:
         """Time spent waiting for upstreams to answer, over all attempts; once where some went on at the same time."""
-        now = time.monotonic()
         attempts = self.attempts
         if len(attempts) == 1:  # nearly always
-            return (attempts[0].ended_at or now) - attempts[0].started_at
+            only = attempts[0]
+            return (only.ended_at or time.monotonic()) - only.started_at
+        now = time.monotonic()
         total = until = 0.0
         for attempt in attempts:
             ended_at = attempt.ended_at or now
