@@ -28,9 +28,9 @@ class Payload(StrEnum):
     """A file's raw bytes."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Operation:
-    """One operation.
+    """One operation: there is one object for each, which is equal to itself only.
 
     `path` is relative to the API's base (`/v1`) with `{container_id}` and `{file_id}` as the only variables.
     `billable`: a success makes something that costs money. `idempotent`: sending it twice changes nothing more than
@@ -45,10 +45,6 @@ class Operation:
     response: Payload
     billable: bool = False
     idempotent: bool = True
-
-    def __hash__(self) -> int:
-        """Operations are singletons; the name is their identity, and hashing it is cheap (strings cache their hash)."""
-        return hash(self.name)
 
 
 CONTAINERS_CREATE: Final = Operation(
@@ -149,7 +145,7 @@ def _by_shape() -> dict[tuple[int, str], Methods]:
 _SHAPES: Final = _by_shape()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)  # frozen, making one would take twice as long
 class Route:
     """A path of the API, as it was asked for: ids still percent-encoded, exactly as they came."""
 

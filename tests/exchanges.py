@@ -60,7 +60,7 @@ def answered_exchange(status: int = 200, bytes_in: int = 0) -> Exchange:
     exchange.container_id = "cntr_1"
     exchange.provider = "openai"
     exchange.deployment = DEPLOYMENT
-    now = time.perf_counter()
+    now = time.monotonic()
     exchange.started_at = now - 0.5
     exchange.attempts.append(Attempt(1, DEPLOYMENT, now - 0.3, now - 0.05, status))
     exchange.upstream_request_id = "req_upstream"

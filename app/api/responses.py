@@ -27,7 +27,7 @@ def head_lines(exchange: Exchange, status: int, headers: RawHeaders, dated: byte
 
 def own_lines(exchange: Exchange) -> bytes:
     """The gateway's own headers. Takes down what the gateway itself took until now."""
-    overhead = exchange.overhead_seconds = time.perf_counter() - exchange.started_at - exchange.upstream_seconds
+    overhead = exchange.overhead_seconds = time.monotonic() - exchange.started_at - exchange.upstream_seconds
     lines = b"x-request-id: %b\r\nx-content-type-options: nosniff\r\nx-quaymaster-overhead-ms: %.2f\r\n" % (
         exchange.request_id.encode(),
         overhead * 1000,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Final
 from urllib.parse import unquote_plus
 
 from app.domain.ports import RawHeaders, Upstream
+
+_IDENTITY: Final = (b"accept-encoding", b"identity")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,11 @@ class Deployment:
     query_suffix: str
     credential_headers: RawHeaders
     weight: float = 1.0
+    constant_headers: RawHeaders = field(init=False)
+    """What every request there ends in: that its answer be not compressed, and the credential."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "constant_headers", [_IDENTITY, *self.credential_headers])
 
     def __repr__(self) -> str:
         return f"Deployment(name={self.name!r}, provider={self.provider!r})"

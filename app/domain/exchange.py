@@ -55,7 +55,7 @@ class Outcome(StrEnum):
 
 @dataclass(slots=True, eq=False)
 class Attempt:
-    """One try at one deployment. Times are `time.perf_counter` seconds."""
+    """One try at one deployment. Times are `time.monotonic` seconds."""
 
     number: int
     deployment: Deployment
@@ -78,7 +78,7 @@ class Exchange:
     query: str
     """The raw query string, without the question mark."""
     body: IncomingBody
-    started_at: float = field(default_factory=time.perf_counter)
+    started_at: float = field(default_factory=time.monotonic)
     started_at_unix: float = field(default_factory=time.time)
 
     # authenticate
@@ -164,9 +164,13 @@ class Exchange:
     @property
     def upstream_seconds(self) -> float:
         """Time spent waiting for upstreams to answer, over all attempts; once where some went on at the same time."""
-        now = time.perf_counter()
+        attempts = self.attempts
+        if len(attempts) == 1:  # nearly always
+            only = attempts[0]
+            return (only.ended_at or time.monotonic()) - only.started_at
+        now = time.monotonic()
         total = until = 0.0
-        for attempt in self.attempts:
+        for attempt in attempts:
             ended_at = attempt.ended_at or now
             if ended_at > until:
                 total += ended_at - max(attempt.started_at, until)
@@ -176,4 +180,4 @@ class Exchange:
     @property
     def duration_seconds(self) -> float:
         """From the request's head to now, or to its end."""
-        return (self.ended_at or time.perf_counter()) - self.started_at
+        return (self.ended_at or time.monotonic()) - self.started_at

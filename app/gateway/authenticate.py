@@ -116,7 +116,8 @@ class Authenticator:
 
     def cached(self, credential: bytes) -> Principal | None:
         """The principal, where it can be told without waiting; None says nothing yet: ask `authenticate`."""
-        known = self._known.get(credential[_ID])
+        key_id = credential[_ID]
+        known = self._known.get(key_id)
         if known is None:
             return MASTER if compare_digest(sha256(credential).digest(), self._master) else None
         now = self._clock()
@@ -128,8 +129,8 @@ class Authenticator:
         ):
             return None
         if now >= known.refresh_at:
-            self._refresh(credential[_ID], known, now)
-        self._known.move_to_end(credential[_ID])
+            self._refresh(key_id, known, now)
+        self._known.move_to_end(key_id)
         return known.principal
 
     async def authenticate(self, credential: bytes) -> Principal:

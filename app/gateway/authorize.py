@@ -42,21 +42,28 @@ class Gate:
         self._ownerships = ownerships
         self._store = store
 
+    def cached(self, principal: Principal, container_id: str) -> Ownership | None:
+        """The ownership of a container that this principal may do anything with, where that can be told without
+        waiting; None says nothing yet: ask `container`."""
+        known = self._ownerships.cached(container_id)
+        if known is None or not (principal.sees_all or (known.owner == principal.owner and not known.deleted)):
+            return None
+        return known
+
     async def container(self, principal: Principal, operation: Operation, container_id: str) -> Ownership | None:
         """The ownership of the container in the path; None where it is not registered and the principal sees all.
 
         Raises GatewayError: CONTAINER_NOT_FOUND, OPERATION_NOT_ALLOWED for what a share does not include,
         STORE_UNAVAILABLE.
         """
-        known = self._ownerships.cached(container_id)
-        if known is not None:
-            if principal.sees_all or (known.owner == principal.owner and not known.deleted):
-                return known
-        elif principal.sees_all:
+        if (theirs := self.cached(principal, container_id)) is not None:
+            return theirs
+        if principal.sees_all:
             try:
                 return await self._ownerships.any(container_id)
             except StoreUnavailable as outage:
                 raise _no_registry() from outage
+        known = self._ownerships.cached(container_id)
         access = _access(known, principal) or _access(known := await self._ask(principal, container_id), principal)
         if access is None:
             raise not_found(container_id)

@@ -43,7 +43,7 @@ FORWARDED_HEADERS: Final = frozenset(
 Nor does Idempotency-Key, which the gateway answers for: upstream, two owners' equal keys would be one.
 """
 
-_IDENTITY: Final = (b"accept-encoding", b"identity")
+_FORWARDED_WITHOUT_BODY: Final = FORWARDED_HEADERS - {b"content-type"}
 
 
 MAX_RETRIES: Final = 3
@@ -76,16 +76,17 @@ class Forwarder:
         Raises GatewayError where no deployment gives an answer, ClientGone where nobody waits for one.
         """
         self._budget.request()
-        deadline = time.monotonic() + self._deadline_seconds
+        now = time.monotonic()
+        deadline = now + self._deadline_seconds
         while True:
             exchange.deployment, exchange.upstream_request_id = deployment, None
-            attempt = Attempt(len(exchange.attempts) + 1, deployment, time.perf_counter())
+            attempt = Attempt(len(exchange.attempts) + 1, deployment, now)
             exchange.attempts.append(attempt)
             try:
                 upstream = await self._send(exchange, operation, attempt)
-                wait = self._wait_after(exchange, operation, upstream, deadline)
+                wait = None if upstream.status < 400 else self._wait_after(exchange, operation, upstream, deadline)
                 if wait is None:
-                    return await _relayed(exchange, operation, upstream)
+                    return await relay(exchange, operation, upstream)
                 await upstream.aclose()
             except UpstreamFault as fault:
                 wait = await self._wait_after_fault(exchange, operation, attempt, fault, deadline)
@@ -95,12 +96,13 @@ class Forwarder:
                     other = await elsewhere([attempt.deployment.name for attempt in exchange.attempts])
                     deployment, wait = (deployment, wait) if other is None else (other, 0.0)
             await asyncio.sleep(wait)
+            now = time.monotonic()
 
     async def _send(self, exchange: Exchange, operation: Operation, attempt: Attempt) -> UpstreamReply:
         """Make one attempt. Raises UpstreamFault."""
         deployment, body = attempt.deployment, exchange.upstream_body
         track = self._tracks[deployment.name]
-        token = track.begin(time.monotonic(), streamed=isinstance(body, Upload))
+        token = track.begin(attempt.started_at, streamed=isinstance(body, Upload))
         try:
             if self._hooks.attempt:
                 await self._hooks.attempt(exchange, attempt)
@@ -111,25 +113,26 @@ class Forwarder:
                 body,
             )
         except UpstreamFault as fault:
-            track.answered(token, time.monotonic(), failure_of_fault(fault.kind))
+            attempt.ended_at = time.monotonic()
+            track.answered(token, attempt.ended_at, failure_of_fault(fault.kind))
             raise
         except BaseException:
-            track.abandoned(token, time.monotonic())
+            attempt.ended_at = time.monotonic()
+            track.abandoned(token, attempt.ended_at)
             await let_go(body)
             raise
-        finally:
-            attempt.ended_at = time.perf_counter()
+        attempt.ended_at = time.monotonic()
         attempt.status = reply.status
         failure = failure_of(reply.status)
         retry_after = None if failure is None else parse_retry_after(reply.headers, time.time())
-        track.answered(token, time.monotonic(), failure, retry_after)
+        track.answered(token, attempt.ended_at, failure, retry_after)
         return reply
 
     def _wait_after(
         self, exchange: Exchange, operation: Operation, upstream: UpstreamReply, deadline: float
     ) -> float | None:
         """How many seconds to wait before asking again; None where the answer is to be passed on."""
-        if upstream.status < 400 or upstream.status not in RETRIED_STATUSES or not operation.idempotent:
+        if upstream.status not in RETRIED_STATUSES or not operation.idempotent:
             return None
         return self._wait(exchange, deadline, parse_retry_after(upstream.headers, time.time()))
 
@@ -154,14 +157,6 @@ class Forwarder:
         return wait if wait is not None and self._budget.take() else None
 
 
-async def _relayed(exchange: Exchange, operation: Operation, upstream: UpstreamReply) -> Reply:
-    try:
-        return await relay(exchange, operation, upstream)
-    except BaseException:
-        await upstream.aclose()
-        raise
-
-
 async def let_go(body: OutgoingBody) -> None:
     """Close a body that may never have been handed to an upstream; one that was is closed already."""
     if isinstance(body, Upload):
@@ -180,13 +175,11 @@ def path_of(operation: Operation, exchange: Exchange) -> str:
 
 def outgoing_headers(exchange: Exchange, deployment: Deployment) -> RawHeaders:
     """What goes upstream: the client's headers by allow-list, and the deployment's credential."""
-    headers = [header for header in exchange.headers if header[0] in FORWARDED_HEADERS]
-    if exchange.upstream_body is None:
-        headers = [header for header in headers if header[0] != b"content-type"]
-    elif exchange.upstream_body_bytes is not None and not isinstance(exchange.upstream_body, bytes):
+    forwarded = _FORWARDED_WITHOUT_BODY if exchange.upstream_body is None else FORWARDED_HEADERS
+    headers = [header for header in exchange.headers if header[0] in forwarded]
+    if exchange.upstream_body_bytes is not None and isinstance(exchange.upstream_body, Upload):
         headers.append((b"content-length", b"%d" % exchange.upstream_body_bytes))
-    headers.append(_IDENTITY)
-    headers += deployment.credential_headers
+    headers += deployment.constant_headers
     return headers
 
 

@@ -64,7 +64,7 @@ def amend_object(text: bytes, parsed: dict[str, Any], addition: Addition) -> byt
     if not added:
         return text
     end = text.rindex(b"}")
-    return b"%b%b%b}" % (text[:end].rstrip(), b"," if parsed else b"", added.encode())
+    return b"".join((text[:end].rstrip(), b"," if parsed else b"", added.encode(), b"}"))
 
 
 def amend_list(text: bytes, addition: Addition) -> bytes:

@@ -117,7 +117,7 @@ def _whys(tracks: Sequence[Track], now: float) -> list[str]:
 
 async def _has(deployment: Deployment, container_id: str) -> bool:
     path = CONTAINERS_RETRIEVE.path.replace("{container_id}", encode_id(container_id))
-    headers = [(b"accept", b"application/json"), (b"accept-encoding", b"identity"), *deployment.credential_headers]
+    headers = [(b"accept", b"application/json"), *deployment.constant_headers]
     try:
         reply = await deployment.upstream.send(b"GET", deployment.target(path, ""), headers)
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable
 from datetime import UTC, datetime
 from typing import Final
 
@@ -28,21 +29,24 @@ class Recorder:
         self._notes = notes
         self._coverage = coverage
 
-    async def record(self, exchange: Exchange, operation: Operation, status: int) -> None:
-        """Take in an upstream's answer about a registered container. Never raises."""
+    def record(self, exchange: Exchange, operation: Operation, status: int) -> Awaitable[None] | None:
+        """Take in an upstream's answer about a registered container.
+
+        Returns what is to be awaited before the answer goes down, None where nothing is. Neither raises.
+        """
         ownership = exchange.ownership
         if ownership is None:
-            return
+            return None
+        container_id = ownership.container_id
         if operation is CONTAINERS_DELETE and (status < 300 or status == _NOT_FOUND):
-            await self._deleted(
-                exchange, ownership.container_id, Ending.GONE if status == _NOT_FOUND else Ending.DELETED
-            )
-            return
+            return self._deleted(exchange, container_id, Ending.GONE if status == _NOT_FOUND else Ending.DELETED)
         self._notes.answered(exchange, operation, status)
-        if status < 300 or status == _NOT_MODIFIED:
-            now = time.time()
-            if not self._coverage.is_free(ownership.container_id, now) and _is_alive(exchange, operation):
-                await self._coverage.used(ownership.container_id, now)
+        if status >= 300 and status != _NOT_MODIFIED:
+            return None
+        now = time.time()
+        if self._coverage.is_free(container_id, now) or not _is_alive(exchange, operation):
+            return None
+        return self._coverage.used(container_id, now)
 
     def abandoned(self, exchange: Exchange, operation: Operation) -> None:
         """A client left before the answer came: its upstream may have taken the request for a use all the same."""

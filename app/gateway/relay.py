@@ -15,7 +15,16 @@ from app.domain.exchange import Exchange
 from app.domain.ports import RawHeaders, UpstreamReply
 from app.gateway import jsontext
 from app.telemetry.digests import Digest
-from quaymaster.operations import CONTAINERS_CREATE, FILES_CREATE, Operation, Payload
+from quaymaster.operations import (
+    CONTAINERS_CREATE,
+    CONTAINERS_LIST,
+    CONTAINERS_RETRIEVE,
+    FILES_CREATE,
+    FILES_LIST,
+    FILES_RETRIEVE,
+    Operation,
+    Payload,
+)
 
 MAX_WHOLE_BYTES: Final = 4 * 1024 * 1024
 """Answers up to here are read whole."""
@@ -48,7 +57,10 @@ _NO_BODY: Final = frozenset({204, 304})
 
 
 class Reply:
-    """What goes down: `whole` where the body is in memory, else what `read` gives piece by piece."""
+    """What goes down: `whole` where the body is in memory, else what `read` gives piece by piece.
+
+    Whoever holds one must call `aclose`, except where the body is whole: then no upstream is behind it any more.
+    """
 
     __slots__ = ("_begun", "_exchange", "_upstream", "headers", "status", "whole")
 
@@ -65,7 +77,7 @@ class Reply:
         self.status = status
         self.headers = headers
         self.whole = whole
-        self._begun = begun or []
+        self._begun = begun
         self._upstream = upstream
         self._exchange = exchange
 
@@ -93,37 +105,46 @@ class Reply:
         return piece
 
     async def aclose(self) -> None:
-        """Let the upstream's connection go."""
+        """Let the upstream's connection go, where there is one."""
         if self._upstream is not None:
             await self._upstream.aclose()
 
 
 async def relay(exchange: Exchange, operation: Operation, upstream: UpstreamReply) -> Reply:
-    """Make the client's reply of the upstream's. Raises UpstreamFault where it breaks off before the reply begins."""
+    """Make the client's reply of the upstream's, which is let go of unless the reply goes on reading it.
+
+    Raises UpstreamFault where it breaks off before the reply begins.
+    """
+    status = upstream.status
     headers, content_length, is_json = _relayed_headers(exchange, upstream)
-    if operation.response is Payload.CONTENT and upstream.status < 300:
-        if content_length is not None and upstream.status not in _NO_BODY:
+    if operation.response is Payload.CONTENT and status < 300:
+        if content_length is not None and status not in _NO_BODY:
             headers.append((b"content-length", content_length))
         exchange.response_digest = Digest()
-        return Reply(exchange, upstream.status, headers, None, upstream=upstream)
+        return Reply(exchange, status, headers, None, upstream=upstream)
     pieces: list[bytes] = []
     size = 0
-    while piece := await upstream.read():
-        pieces.append(piece)
-        size += len(piece)
-        if size > MAX_WHOLE_BYTES:
-            if content_length is not None:
-                headers.append((b"content-length", content_length))
-            return Reply(exchange, upstream.status, headers, None, upstream=upstream, begun=pieces)
-    exchange.attempts[-1].ended_at = time.perf_counter()
+    try:
+        while piece := await upstream.read():
+            pieces.append(piece)
+            size += len(piece)
+            if size > MAX_WHOLE_BYTES:
+                if content_length is not None:
+                    headers.append((b"content-length", content_length))
+                return Reply(exchange, status, headers, None, upstream=upstream, begun=pieces)
+    except BaseException:
+        await upstream.aclose()
+        raise
+    await upstream.aclose()
+    exchange.attempts[-1].ended_at = time.monotonic()
     whole = pieces[0] if len(pieces) == 1 else b"".join(pieces)
     if is_json:
-        if upstream.status == 200 and size <= MAX_AMENDED_BYTES:
+        if status == 200 and size <= MAX_AMENDED_BYTES:
             whole = amended(whole, exchange, operation)
         exchange.response_json = whole
-    if upstream.status not in _NO_BODY:
+    if status not in _NO_BODY:
         headers.append((b"content-length", b"%d" % len(whole)))
-    return Reply(exchange, upstream.status, headers, whole, upstream=upstream)
+    return Reply(exchange, status, headers, whole)
 
 
 def _relayed_headers(exchange: Exchange, upstream: UpstreamReply) -> tuple[RawHeaders, bytes | None, bool]:
@@ -152,11 +173,11 @@ def amended(text: bytes, exchange: Exchange, operation: Operation) -> bytes:
 
     What it says, and the ids of what was made just now, are noted on the exchange.
     """
-    addition = _ADDITIONS.get(operation) or _ADDITIONS_BY_PAYLOAD.get(operation.response)
+    addition = _ADDITIONS.get(operation)
     if addition is None:
         return text
     try:
-        if operation.response in _LISTS:
+        if operation in _LISTS:
             return jsontext.amend_list(text, addition)
         parsed = orjson.loads(text)
         if not isinstance(parsed, dict):
@@ -206,11 +227,12 @@ def _file_addition(file: dict[str, Any]) -> str:
     return f'"filename":{orjson.dumps(path.rpartition("/")[2]).decode()}'
 
 
-_LISTS: Final = frozenset({Payload.CONTAINER_LIST, Payload.FILE_LIST})
-_ADDITIONS: Final[dict[Operation, jsontext.Addition]] = {CONTAINERS_CREATE: _new_container_addition}
-_ADDITIONS_BY_PAYLOAD: Final[dict[Payload, jsontext.Addition]] = {
-    Payload.CONTAINER: _container_addition,
-    Payload.CONTAINER_LIST: _container_addition,
-    Payload.FILE: _file_addition,
-    Payload.FILE_LIST: _file_addition,
+_LISTS: Final = frozenset({CONTAINERS_LIST, FILES_LIST})
+_ADDITIONS: Final[dict[Operation, jsontext.Addition]] = {
+    CONTAINERS_CREATE: _new_container_addition,
+    CONTAINERS_RETRIEVE: _container_addition,
+    CONTAINERS_LIST: _container_addition,
+    FILES_CREATE: _file_addition,
+    FILES_RETRIEVE: _file_addition,
+    FILES_LIST: _file_addition,
 }

@@ -67,14 +67,18 @@ class Resolver:
         self._max_upload_bytes = max_upload_bytes
         self._spool_dir = spool_dir
 
+    def at_once(self, exchange: Exchange, operation: Operation) -> str | None:
+        """The same as `resolve` where no body is to be read; None where one is, and nothing is filled in yet."""
+        if operation.request is not Payload.NONE or not exchange.body.ended:
+            return None
+        return self._found(exchange, _named_in_head(exchange))
+
     async def resolve(self, exchange: Exchange, operation: Operation) -> str:
         """Find the provider; fill in it and everything `upstream_…` on the exchange.
 
         Raises GatewayError for an unknown provider and for a body that is too large or cannot be read.
         """
-        hint = _header(exchange, HEADER)
-        exchange.upstream_query, from_query = _without_field(exchange.query)
-        hint = hint or from_query
+        hint = _named_in_head(exchange)
         if operation.request is Payload.NONE:
             if not exchange.body.ended:
                 hint = await self._from_ignored_body(exchange, hint)
@@ -89,9 +93,7 @@ class Resolver:
             hint = await self._from_upload(exchange, hint, boundary)
         else:
             hint = await self._from_json(exchange, hint)
-        exchange.provider_is_named = bool(hint)
-        provider = exchange.provider = self.checked(hint) if hint else self._default
-        return provider
+        return self._found(exchange, hint)
 
     def checked(self, name: str) -> str:
         """The provider of this name. Raises GatewayError UNKNOWN_PROVIDER, naming the configured ones."""
@@ -104,6 +106,11 @@ class Resolver:
             f"Unknown provider '{shown}'. Configured here: {configured}.",
             param=FIELD,
         )
+
+    def _found(self, exchange: Exchange, hint: str | None) -> str:
+        exchange.provider_is_named = bool(hint)
+        provider = exchange.provider = self.checked(hint) if hint else self._default
+        return provider
 
     async def _from_ignored_body(self, exchange: Exchange, hint: str | None) -> str | None:
         """GET and DELETE: older SDKs put the field into a body. It is read, never forwarded, and never an error."""
@@ -153,11 +160,14 @@ class Resolver:
         return hint or upload.value
 
 
-def _header(exchange: Exchange, name: bytes) -> str | None:
+def _named_in_head(exchange: Exchange) -> str | None:
+    """The provider that the header names, else the query, from which it is taken out."""
+    query = exchange.query
+    exchange.upstream_query, in_query = _without_field(query) if query else (query, None)
     for field, value in exchange.headers:
-        if field == name:
-            return value.decode("latin-1").strip() or None
-    return None
+        if field == HEADER:
+            return value.decode("latin-1").strip() or in_query
+    return in_query
 
 
 def _content_type(exchange: Exchange) -> bytes | None:

@@ -41,6 +41,7 @@ class Settler:
         self._tasks = tasks
         self._backlog = backlog
         self._open: set[Exchange] = set()
+        self._steps = (_give_back, self._count, self._tell)
         self._log = structlog.get_logger()
 
     def opened(self, exchange: Exchange) -> None:
@@ -65,28 +66,29 @@ class Settler:
         """
         if exchange.ended_at is not None:
             return
-        exchange.ended_at = time.perf_counter()
+        exchange.ended_at = time.monotonic()
         if exchange.outcome is None:
             exchange.outcome = Outcome.CANCELLED if exchange.status is None else Outcome.ANSWERED
         self._open.discard(exchange)
         self._metrics.requests_in_flight = len(self._open)
-        for step in (_give_back, self._count, self._tell):
+        for step in self._steps:
             try:
                 step(exchange)
             except Exception:
                 self._log.exception("settle_failed", request_id=exchange.request_id)
 
     def _count(self, exchange: Exchange) -> None:
-        code = exchange.error_code
+        ended_at = exchange.ended_at or time.monotonic()
+        duration = ended_at - exchange.started_at
         overhead = exchange.overhead_seconds
         if overhead is None:  # the head of an answer was never sent
-            overhead = exchange.duration_seconds - exchange.upstream_seconds
+            overhead = duration - exchange.upstream_seconds
         self._metrics.request_ended(
             operation="other" if exchange.operation is None else exchange.operation.name,
             status=exchange.status,
-            error_code="" if code is None else code if code in _OWN_CODES else "upstream",
+            error_code=_code(exchange.error_code),
             provider="" if exchange.deployment is None else exchange.deployment.provider,
-            duration_seconds=exchange.duration_seconds,
+            duration_seconds=duration,
             overhead_seconds=overhead,
             bytes_in=exchange.body.bytes_read,
             bytes_out=exchange.bytes_out,
@@ -96,7 +98,7 @@ class Settler:
             self._metrics.attempt_ended(
                 deployment=attempt.deployment.name,
                 result=_result(attempt),
-                duration_seconds=(attempt.ended_at or exchange.ended_at or attempt.started_at) - attempt.started_at,
+                duration_seconds=(attempt.ended_at or ended_at) - attempt.started_at,
             )
 
     def _tell(self, exchange: Exchange) -> None:
@@ -108,6 +110,13 @@ class Settler:
 def _give_back(exchange: Exchange) -> None:
     if exchange.on_settled is not None:
         exchange.on_settled()
+
+
+def _code(said: str | None) -> str:
+    """An error's code as a label: what an upstream says could be anything."""
+    if said is None:
+        return ""
+    return said if said in _OWN_CODES else "upstream"
 
 
 def _result(attempt: Attempt) -> str:

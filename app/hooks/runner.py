@@ -94,7 +94,7 @@ class HookRunner:
         unfinished = []
         for name, hook in self._settled:
             result = self._called(name, hook, exchange)
-            if inspect.isawaitable(result):
+            if result is not None and inspect.isawaitable(result):
                 unfinished.append((name, result))
         return self._finish(unfinished) if unfinished else None
 

@@ -74,7 +74,7 @@ async def delete(deployment: Deployment, container_id: str) -> int:
 
 
 async def _ask(deployment: Deployment, operation: Operation, path: str, query: str = "") -> UpstreamReply:
-    headers = [(b"accept", b"application/json"), (b"accept-encoding", b"identity"), *deployment.credential_headers]
+    headers = [(b"accept", b"application/json"), *deployment.constant_headers]
     return await deployment.upstream.send(operation.method.encode(), deployment.target(path, query), headers)
 
 

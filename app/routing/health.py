@@ -137,7 +137,8 @@ class Circuit:
         """A request was answered, and nothing in the answer speaks against the deployment."""
         if self._open_until is None and began_at >= self._closed_at:
             self._on_probation = False
-            self._note(0)
+            if self._recent or self._outcomes < WINDOW:  # one more success is nothing new after as many as are kept
+                self._note(0)
 
     def failed(
         self, now: float, failure: Failure, retry_after_seconds: float | None = None, *, began_at: float = inf

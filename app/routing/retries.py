@@ -35,7 +35,8 @@ class RetryBudget:
 
     def request(self) -> None:
         """A request is sent for the first time."""
-        self._milli = min(self._most_milli, self._milli + self._earned_milli)
+        if self._milli < self._most_milli:
+            self._milli = min(self._most_milli, self._milli + self._earned_milli)
 
     def take(self) -> bool:
         """Take the right to one retry; False where there is none left."""

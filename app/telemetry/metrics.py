@@ -14,7 +14,6 @@ from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
-    Histogram,
     Info,
     ProcessCollector,
     disable_created_metrics,
@@ -23,6 +22,7 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from app.telemetry.counting import Count, Counts, Distribution, Distributions
 from app.telemetry.gathering import Snapshot, snapshot_of
 from app.telemetry.logging import lines_dropped
 
@@ -44,42 +44,44 @@ class Metrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # twice the series, for when this process started
         self.requests_in_flight = 0
         self.registry = CollectorRegistry()
-        self._requests = Counter(
+        self._requests = Counts(
             "quaymaster_requests",
             "Requests that ended, whatever the end.",
             ["operation", "status_class", "error_code", "provider"],
-            registry=self.registry,
         )
-        self._duration = Histogram(
+        self._duration = Distributions(
             "quaymaster_request_duration_seconds",
             "From a request's head to the end of its answer.",
-            ["operation"],
-            buckets=_DURATION_BUCKETS,
-            registry=self.registry,
+            "operation",
+            _DURATION_BUCKETS,
         )
-        self._overhead = Histogram(
+        self._overhead = Distributions(
             "quaymaster_overhead_seconds",
             "From a request's head to the head of its answer, less the time spent waiting for upstreams.",
-            ["operation"],
-            buckets=_OVERHEAD_BUCKETS,
-            registry=self.registry,
+            "operation",
+            _OVERHEAD_BUCKETS,
         )
-        self._upstream_duration = Histogram(
+        self._upstream_duration = Distributions(
             "quaymaster_upstream_duration_seconds",
             "From the start of an attempt to the head of the upstream's answer, or to its failure.",
-            ["deployment"],
-            buckets=_DURATION_BUCKETS,
-            registry=self.registry,
+            "deployment",
+            _DURATION_BUCKETS,
         )
-        self._attempts = Counter(
+        self._attempts = Counts(
             "quaymaster_upstream_attempts",
             "Attempts at a deployment, by what came of them.",
             ["deployment", "result"],
-            registry=self.registry,
         )
-        self._bytes = Counter(
-            "quaymaster_bytes", "Bytes of bodies, from clients and to clients.", ["direction"], registry=self.registry
-        )
+        self._bytes = Counts("quaymaster_bytes", "Bytes of bodies, from clients and to clients.", ["direction"])
+        for often in (
+            self._requests,
+            self._duration,
+            self._overhead,
+            self._upstream_duration,
+            self._attempts,
+            self._bytes,
+        ):
+            self.registry.register(often)
         self._hook_failures = Counter(
             "quaymaster_hook_failures", "Hooks that raised or took too long.", ["hook"], registry=self.registry
         )
@@ -88,11 +90,10 @@ class Metrics:
         )
         self._observe_accounts()
         self._observe_process(version, log_lines_dropped)
-        self._bytes_in = self._bytes.labels("in")
-        self._bytes_out = self._bytes.labels("out")
-        self._by_labels: dict[tuple[str, int, str, str], Counter] = {}
-        self._by_operation: dict[str, tuple[Histogram, Histogram]] = {}
-        self._by_deployment: dict[tuple[str, str], tuple[Counter, Histogram]] = {}
+        self._bytes_in = self._bytes.of("in")
+        self._bytes_out = self._bytes.of("out")
+        self._of_requests: dict[tuple[str, int, str, str], tuple[Count, Distribution, Distribution]] = {}
+        self._of_attempts: dict[tuple[str, str], tuple[Count, Distribution]] = {}
 
     def _observe_accounts(self) -> None:
         self._limit_refusals = Counter(
@@ -137,33 +138,30 @@ class Metrics:
     ) -> None:
         """Count one request. `status` is None where no answer began; empty labels mean there is none."""
         labels = (operation, (status or 0) // 100, error_code, provider)
-        counter = self._by_labels.get(labels)
-        if counter is None:
+        series = self._of_requests.get(labels)
+        if series is None:
             status_class = _STATUS_CLASSES.get(labels[1], "none")
-            counter = self._by_labels[labels] = self._requests.labels(operation, status_class, error_code, provider)
-        counter.inc()
-        histograms = self._by_operation.get(operation)
-        if histograms is None:
-            histograms = self._duration.labels(operation), self._overhead.labels(operation)
-            self._by_operation[operation] = histograms
-        histograms[0].observe(duration_seconds)
-        histograms[1].observe(overhead_seconds)
-        if bytes_in:
-            self._bytes_in.inc(bytes_in)
-        if bytes_out:
-            self._bytes_out.inc(bytes_out)
+            count = self._requests.of(operation, status_class, error_code, provider)
+            series = self._of_requests[labels] = count, self._duration.of(operation), self._overhead.of(operation)
+        count, duration, overhead = series
+        count.value += 1
+        duration.observe(duration_seconds)
+        overhead.observe(overhead_seconds)
+        self._bytes_in.value += bytes_in
+        self._bytes_out.value += bytes_out
         if client_gone:
             self._client_gone.inc()
 
     def attempt_ended(self, *, deployment: str, result: str, duration_seconds: float) -> None:
         """Count one attempt at a deployment."""
         labels = (deployment, result)
-        children = self._by_deployment.get(labels)
-        if children is None:
-            children = self._attempts.labels(deployment, result), self._upstream_duration.labels(deployment)
-            self._by_deployment[labels] = children
-        children[0].inc()
-        children[1].observe(duration_seconds)
+        series = self._of_attempts.get(labels)
+        if series is None:
+            series = self._attempts.of(deployment, result), self._upstream_duration.of(deployment)
+            self._of_attempts[labels] = series
+        count, duration = series
+        count.value += 1
+        duration.observe(duration_seconds)
 
     def watch_deployments(self, states: Callable[[], Mapping[str, str]]) -> None:
         """Show the state that each deployment's circuit is in: `states` gives it by the deployment's name."""

@@ -103,6 +103,21 @@ async def test_a_known_container_is_let_through_without_a_statement(registry: Re
     assert registry.statements == []
 
 
+async def test_without_waiting_only_owners_and_those_who_see_all_are_let_through(registry: Registry) -> None:
+    assert registry.gate.cached(US, OURS) is None  # nothing is remembered yet
+    for container_id in (OURS, THEIRS, NOBODYS):
+        await registry.gate.container(MASTER, FILES_LIST, container_id)
+    registry.statements.clear()
+    passed = {
+        name: [each for each in (OURS, THEIRS, NOBODYS, UNKNOWN) if registry.gate.cached(who, each) is not None]
+        for name, who in (("us", US), ("master", MASTER))
+    }
+    assert passed == {"us": [OURS], "master": [OURS, THEIRS, NOBODYS]}
+    registry.ownerships.deleted(OURS)
+    assert registry.gate.cached(US, OURS) is None
+    assert registry.statements == []
+
+
 async def test_a_refusal_asks_the_same_question_whatever_is_remembered(registry: Registry) -> None:
     await registry.gate.container(MASTER, FILES_LIST, THEIRS)  # now it is remembered
     asked = []

@@ -79,7 +79,7 @@ async def walked(hooks: HookRunner, exchange: Exchange, attempt: Attempt) -> Non
 
 @pytest.fixture
 def attempt() -> Attempt:
-    return Attempt(1, DEPLOYMENT, time.perf_counter())
+    return Attempt(1, DEPLOYMENT, time.monotonic())
 
 
 def failures(metrics: Metrics, hook: str) -> float:

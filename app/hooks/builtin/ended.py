@@ -80,7 +80,7 @@ _ended: Final = partial(tuple.__new__, Ended)  # half the time of Ended(…)
 
 def ended(exchange: Exchange, *, bodies: bool) -> Ended:
     """Note an exchange that is over. Takes a microsecond: it is the event loop's."""
-    ended_at = exchange.ended_at or time.perf_counter()
+    ended_at = exchange.ended_at or time.monotonic()
     noted: Ended = _ended(
         (
             exchange.started_at_unix + ended_at - exchange.started_at,
