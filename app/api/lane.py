@@ -127,11 +127,11 @@ class Lane:
 
     async def send(self, reply: Reply) -> None:
         """See `ReplyLine`."""
+        if reply.whole is not None:
+            await self._send(self._begun(), reply.status, reply.headers, reply.whole)
+            return
         try:
-            if reply.whole is None:
-                await self._stream(self._begun(), reply)
-            else:
-                await self._send(self._begun(), reply.status, reply.headers, reply.whole)
+            await self._stream(self._begun(), reply)
         finally:
             await reply.aclose()
 

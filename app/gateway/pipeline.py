@@ -61,7 +61,7 @@ class Gateway:
         if self._hooks.request:
             await self._hooks.request(exchange)
 
-        if (admitting := self._admission.admit(exchange, principal, operation)) is not None:
+        if admitting := self._admission.admit(exchange, principal, operation):
             await admitting
         authorize(principal, operation)
         if exchange.container_id is not None:
