@@ -18,8 +18,8 @@ from app.upstream.faults import connect_fault
 from app.upstream.origin import Origin
 from app.upstream.streams import close_stream, measured
 from app.upstream.tls import Trust
+from app.upstream.wire_head import MAX_HEADERS
 from app.upstream.wire_request import REPEATABLE, check_head, framing_header
-from app.upstream.wire_response import MAX_HEADERS
 
 _VERSIONS: Final = frozenset((b"HTTP/1.0", b"HTTP/1.1", b"HTTP/2"))
 _SLICE_BYTES: Final = 64 * 1024

@@ -64,7 +64,8 @@ class WireUpstream:
         try:
             request = encode_request(method, target, headers, body, self._origin.host)
             repeatable = request.stream is None and method in REPEATABLE
-            connection = await self._lease(self._timeouts.keepalive_seconds if repeatable else FRESH_SECONDS)
+            max_idle_seconds = self._timeouts.keepalive_seconds if repeatable else FRESH_SECONDS
+            connection = self._lease_idle(max_idle_seconds) or await self._lease(max_idle_seconds)
         except BaseException:
             await close_stream(body)
             raise
@@ -120,6 +121,13 @@ class WireUpstream:
 
     # Slots: one per exchange in flight. A free slot and a waiter never exist at the same time.
 
+    def _lease_idle(self, max_idle_seconds: float) -> WireConnection | None:
+        """What `_lease` returns, where that is at hand."""
+        connection = self._take_idle(max_idle_seconds) if self._free_slots else None
+        if connection is not None:
+            self._free_slots -= 1
+        return connection
+
     async def _lease(self, max_idle_seconds: float) -> WireConnection:
         """A connection for one exchange: one that was idle for less, or else a new one."""
         if self._closed:
@@ -169,7 +177,7 @@ class WireUpstream:
             connection, _ = self._idle.popitem()
             if not connection.usable:
                 continue
-            if asyncio.get_running_loop().time() - connection.idle_since < max_idle_seconds:
+            if connection.loop.time() - connection.idle_since < max_idle_seconds:
                 return connection
             self._idle[connection] = None
             break

@@ -47,7 +47,8 @@ class WireConnection(asyncio.Protocol):
         self.idle_since = 0.0
         self._timeouts = timeouts
         self._owner = owner
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
+        self._now = self.loop.time
         self._reply: WireReply | None = None
         self._served = 0
         self._sending = False  # the request's stream is not all handed to the transport
@@ -65,17 +66,20 @@ class WireConnection(asyncio.Protocol):
         Raises UpstreamFault, or what the stream raised.
         """
         reply = self._reply = WireReply(self, request)
-        self._moved_at = self._loop.time()
+        self._moved_at = self._now()
         self._transport.write(request.head)
         if request.body:
             self._transport.write(request.body)
         if request.stream is not None:
             self._sending = True
-            reply.sender = self._loop.create_task(self._send_stream(reply, request.stream))
+            reply.sender = self.loop.create_task(self._send_stream(reply, request.stream))
             reply.sender.add_done_callback(partial(self._stream_ended, reply))
         self._watch()
         try:
-            await reply.head()
+            while not reply.status:
+                if reply.error is not None:
+                    raise reply.error
+                await reply.news()
         except BaseException:
             await reply.aclose()
             raise
@@ -100,7 +104,7 @@ class WireConnection(asyncio.Protocol):
         if self._read_paused and self._reply is reply and reply.unread_bytes <= BUFFERED_BYTES // 2:
             self._read_paused = False
             self._transport.resume_reading()
-            self._moved_at = self._loop.time()
+            self._moved_at = self._now()
             self._watch()
 
     # What the transport calls.
@@ -115,22 +119,28 @@ class WireConnection(asyncio.Protocol):
         if reply is None:
             self.abort()
             return
-        self._moved_at = self._loop.time()
+        status = reply.status
         try:
             reply.feed(data)
         except ProtocolBroken as broken:
+            reply.status = status  # a head is no better than what came along with it
             self.cut(reply, UpstreamFault(FaultKind.PROTOCOL, str(broken), request_sent=True))
             return
         if reply.complete:
             self._end(reusable=reply.keep_alive)
-        elif reply.unread_bytes > BUFFERED_BYTES and not self._read_paused:
-            self._read_paused = True
-            self._transport.pause_reading()
+        else:
+            self._moved_at = self._now()
+            if reply.unread_bytes > BUFFERED_BYTES and not self._read_paused:
+                self._read_paused = True
+                self._transport.pause_reading()
+        reply.wake()
 
     def eof_received(self) -> None:
         """The upstream sends no more. The transport closes after this."""
-        if self._reply is not None and self._reply.end():
+        reply = self._reply
+        if reply is not None and reply.end():
             self._end(reusable=False)
+            reply.wake()
         else:
             self._lose()
 
@@ -145,13 +155,13 @@ class WireConnection(asyncio.Protocol):
         """The upstream takes bytes more slowly than they come."""
         self._write_paused = True
         self._unsent_bytes = self._transport.get_write_buffer_size()
-        self._moved_at = self._loop.time()
+        self._moved_at = self._now()
         self._watch()
 
     def resume_writing(self) -> None:
         """The upstream has caught up."""
         self._write_paused = False
-        self._moved_at = self._loop.time()
+        self._moved_at = self._now()
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
         self._watch()
@@ -185,7 +195,7 @@ class WireConnection(asyncio.Protocol):
             self._owner.dropped()
         else:
             self._served += 1
-            self.idle_since = self._loop.time()
+            self.idle_since = self._now()
             self._owner.returned(self)
 
     # Sending a stream.
@@ -196,7 +206,7 @@ class WireConnection(asyncio.Protocol):
             async with aclosing(measured(stream, reply.request.stream_bytes)) as pieces:
                 async for piece in pieces:
                     if self._write_paused:
-                        self._drained = self._loop.create_future()
+                        self._drained = self.loop.create_future()
                         await self._drained
                     if self._reply is not reply:
                         return
@@ -228,7 +238,7 @@ class WireConnection(asyncio.Protocol):
             self.cut(reply, error)
             return
         self._sending = False
-        self._moved_at = self._loop.time()
+        self._moved_at = self._now()
         self._watch()
 
     # Time. One timer per connection, moved on when it fires rather than at each byte.
@@ -254,7 +264,7 @@ class WireConnection(asyncio.Protocol):
                 return
             self._timer.cancel()
         self._timer_at = at
-        self._timer = self._loop.call_at(at, self._look)
+        self._timer = self.loop.call_at(at, self._look)
 
     def _look(self) -> None:
         """The timer: has anything moved for long enough?"""
@@ -262,7 +272,7 @@ class WireConnection(asyncio.Protocol):
         limit = self._limit()
         if limit is None or self._reply is None:
             return
-        now = self._loop.time()
+        now = self._now()
         if self._write_paused:
             unsent_bytes = self._transport.get_write_buffer_size()  # the transport does not say when it writes
             if unsent_bytes != self._unsent_bytes:

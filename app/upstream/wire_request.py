@@ -15,7 +15,7 @@ JOINED_BYTES: Final = 64 * 1024
 REPEATABLE: Final = frozenset((b"GET", b"HEAD", b"DELETE", b"OPTIONS"))
 """Methods that are sent once more where a kept connection turns out to be closed, unless their body is a stream."""
 
-_NAMES: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]*")
+_NAME_BYTES: Final = b"!#$%&'*+.^_`|~-0123456789abcdefghijklmnopqrstuvwxyz"
 _TARGET: Final = re.compile(rb"/[\x21-\x7e]*")
 _DIGITS: Final = re.compile(rb"[0-9]{1,18}")
 _OWN_HEADERS: Final = frozenset((b"host", b"transfer-encoding", b"content-length"))
@@ -41,11 +41,11 @@ def encode_request(method: bytes, target: bytes, headers: RawHeaders, body: Outg
     Raises ValueError where the parts could not be told apart again on the other side: see `check_head`.
     """
     length = check_head(method, target, headers, body)
-    lines = [name + b": " + value + b"\r\n" for name, value in headers]
     framing = framing_header(method, body, length)
     if framing is not None:
-        lines.append(b"%b: %b\r\n" % framing)
-    head = b"%b %b HTTP/1.1\r\nhost: %b\r\n%b\r\n" % (method, target, host, b"".join(lines))
+        headers = [*headers, framing]
+    lines = b"\r\n".join([b"host: " + host, *map(b": ".join, headers)])
+    head = b"%b %b HTTP/1.1\r\n%b\r\n\r\n" % (method, target, lines)
     if body is None:
         return WireRequest(method, head)
     if not isinstance(body, bytes):
@@ -75,10 +75,10 @@ def check_head(method: bytes, target: bytes, headers: RawHeaders, body: Outgoing
     if _TARGET.fullmatch(target) is None:
         raise ValueError("the target is not an absolute path of visible ASCII characters")
     names = [name for name, _ in headers]
-    if b"" in names or _NAMES.fullmatch(b"".join(names)) is None:
+    if b"" in names or b"".join(names).translate(None, _NAME_BYTES):
         raise ValueError("a header name is not a lower-case token")
     values = b"".join([value for _, value in headers])
-    if b"\r" in values or b"\n" in values or b"\0" in values:
+    if len(values.translate(None, b"\r\n\0")) < len(values):
         raise ValueError("a header value holds CR, LF or NUL")
     if _OWN_HEADERS.isdisjoint(names):
         return None

@@ -1,7 +1,7 @@
 """A response, from bytes as they arrive. No I/O.
 
-llhttp (through httptools) reads the head and chunked framing. Where the head ends, and a body of a known length, are
-found here: that costs no copy, and shows any byte too many.
+Plain heads are read by `read_plain_head`; llhttp (through httptools) reads all others, and chunked framing. Where the
+head ends, and a body of a known length, are found here: that costs no copy, and shows any byte too many.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Final
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from app.domain.ports import RawHeaders
+from app.upstream.wire_head import MAX_HEADERS, read_plain_head
 
 MAX_HEAD_BYTES: Final = 64 * 1024
-MAX_HEADERS: Final = 256
 _FRAMING: Final = frozenset((b"content-length", b"transfer-encoding"))
 _BODILESS: Final = frozenset((204, 304))
 
@@ -49,9 +49,16 @@ class ResponseParser:
         "unread_bytes",
     )
 
+    headers: RawHeaders
+
+    # Set by `_parse_head`, for llhttp.
+    _framing: RawHeaders
+    _barren_bytes: int
+    _tail: bytes
+    _excess: bool
+
     def __init__(self, *, head_only: bool) -> None:
         self.status = 0
-        self.headers: RawHeaders = []
         self.pieces: deque[bytes] = deque()
         self.unread_bytes = 0
         self.complete = False
@@ -59,12 +66,8 @@ class ResponseParser:
         self._head_only = head_only
         self._head = b""
         self._head_bytes = 0
-        self._framing: RawHeaders = []
         self._remaining: int | None = 0  # None: the body ends with the connection
         self._chunks: HttpResponseParser | None = None
-        self._barren_bytes = 0
-        self._tail = b""
-        self._excess = False
 
     @property
     def begun(self) -> bool:
@@ -77,7 +80,7 @@ class ResponseParser:
         Raises ProtocolBroken at anything invalid, also at bytes after the end, and must not be called again then.
         """
         if not self.status:
-            data = self._take_head(data)
+            data = self._take_first(data) if not self._head_bytes else self._take_head(data)
             if not self.status:
                 return
         if self._chunks is not None:
@@ -108,6 +111,15 @@ class ResponseParser:
             self.pieces.append(piece)
             self.unread_bytes += len(piece)
 
+    def _take_first(self, data: bytes) -> bytes:
+        """Take the first bytes; returns those that follow the final head."""
+        plain = None if self._head_only else read_plain_head(data, MAX_HEAD_BYTES)
+        if plain is None:
+            return self._take_head(data)
+        self.status, self.headers, self._remaining, self._head_bytes = plain
+        self.keep_alive = True
+        return data[self._head_bytes :]
+
     def _take_head(self, data: bytes) -> bytes:
         """Read heads until that of the final response; returns the bytes that follow it."""
         while True:
@@ -137,6 +149,9 @@ class ResponseParser:
         """Read one head; where it is a 1xx, forget it."""
         self.headers = []
         self._framing = []
+        self._barren_bytes = 0
+        self._tail = b""
+        self._excess = False
         self._chunks = parser = HttpResponseParser(self)
         try:
             parser.feed_data(head)

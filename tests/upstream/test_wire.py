@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 import app.upstream.wire
-from app.domain.errors import FaultKind
+from app.domain.errors import FaultKind, UpstreamFault
 from app.domain.ports import Timeouts
 from app.upstream.wire import WireUpstream
 from app.upstream.wire_connection import WireConnection
@@ -150,6 +150,14 @@ async def test_nothing_is_left_behind() -> None:
         assert client._open == set()
         assert not client._idle
         assert client._free_slots == 3
+
+
+async def test_a_head_with_wrong_bytes_behind_it_is_no_answer() -> None:
+    async with ScriptedUpstream(answers(reply(200, b"ok") + b"!")) as upstream:
+        client = client_of(upstream)
+        with pytest.raises(UpstreamFault, match="bytes after the end"):
+            await client.send(b"GET", b"/", [])
+        await client.aclose()
 
 
 @pytest.mark.parametrize("max_connections", [0, -1])

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from app.upstream.wire_response import MAX_HEAD_BYTES, MAX_HEADERS, ProtocolBroken, ResponseParser
+from app.upstream.wire_head import MAX_HEADERS
+from app.upstream.wire_response import MAX_HEAD_BYTES, ProtocolBroken, ResponseParser
 from tests.fakes.scripted import chunked, head
 
 CHUNKED = (b"transfer-encoding", b"chunked")

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from app.domain.errors import FaultKind, UpstreamFault
-from app.upstream.wire_response import MAX_HEADERS
+from app.upstream.wire_head import MAX_HEADERS
 from tests.conformance.upstream.exchanges import Connect, ask, client_only, fault_of, summary, wire_only
 from tests.fakes.scripted import Peer, ScriptedUpstream, answers, answers_once, chunked, head, reply
 
