@@ -15,6 +15,10 @@ GATHER_SECONDS: Final = 0.01
 WORK_SECONDS: Final = 0.0002
 REST_SECONDS: Final = 0.0001
 """After so much work the thread sleeps so long: a busy thread keeps the event loop from the interpreter lock."""
+MANY_ITEMS: Final = 64
+LONG_WORK_SECONDS: Final = 0.001
+"""Where so many wait, it works so long at a stretch: there requests wait for one another anyway, and each rest costs 16
+to 40 µs, a third of the work between two."""
 
 
 class Drain(Generic[T]):
@@ -55,7 +59,8 @@ class Drain(Generic[T]):
             self._drain(item)
 
     def _drain(self, item: T | threading.Event) -> None:
-        rest_at = time.monotonic() + WORK_SECONDS
+        work_seconds = WORK_SECONDS if self._queue.qsize() < MANY_ITEMS else LONG_WORK_SECONDS
+        rest_at = time.monotonic() + work_seconds
         try:
             while True:
                 if isinstance(item, threading.Event):
@@ -65,7 +70,7 @@ class Drain(Generic[T]):
                     self._pass_on()
                 if time.monotonic() >= rest_at:
                     time.sleep(REST_SECONDS)
-                    rest_at = time.monotonic() + WORK_SECONDS
+                    rest_at = time.monotonic() + work_seconds
                 item = self._queue.get_nowait()
         except queue.Empty:
             self._pass_on()

@@ -63,7 +63,7 @@ class RequestLog(Hooks):
         self._outlets = [*([self._rows] if self._rows else []), *outlets]
         self._journal = Journal(
             Pen(max_body_bytes if bodies else None),
-            [_to_stdout, _unprobed(self._outlets)],
+            [_to_stdout, _to_outlets(self._outlets)],
             max_pending_bytes=bound,
             on_progress=self._progressed,
         )
@@ -126,7 +126,7 @@ class RequestLog(Hooks):
                 opening.set_result(None)
 
 
-def _unprobed(outlets: Sequence[Outlet]) -> RequestSink:
+def _to_outlets(outlets: Sequence[Outlet]) -> RequestSink:
     """Probes and scrapes that go well are of no interest."""
 
     def put(batch: Sequence[Written]) -> None:

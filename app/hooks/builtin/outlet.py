@@ -64,10 +64,12 @@ class Outlet:
         wanted = len(batch)
         with self._lock:
             room = -1 if self._closing.is_set() else self._max_pending_bytes - self.pending_bytes
-            if _weight(batch) > room:
+            weight = _weight(batch)
+            if weight > room:
                 batch = _fitting(batch, room)
+                weight = _weight(batch)
             self.dropped += wanted - len(batch)
-            self.pending_bytes += _weight(batch)
+            self.pending_bytes += weight
             self._waiting.extend(batch)
         self._some.set()
         if len(self._waiting) >= self._max_rows:

@@ -38,9 +38,6 @@ MAX_REMEMBERED_BYTES: Final = 2048
 _UNKEPT: Final = re.compile("[\0\ud800-\udfff]")
 _NOT_KEPT: Final = "\ufffd"
 
-_FIELDS: Final = RequestRow._fields[1:-2]
-"""What is in a line by the same name as in a row."""
-
 
 class Written(NamedTuple):
     """A request, written out."""
@@ -79,8 +76,7 @@ class Pen:
     def __init__(self, max_body_chars: int | None) -> None:
         self._max_body_chars = max_body_chars
         self._second = -1
-        self._second_in_row = ""
-        self._second_in_line = b""
+        self._day = self._time = ""
         self._known: dict[int, tuple[Principal, _Who]] = {}
         self._harmless: dict[bytes, str] = {}
 
@@ -90,66 +86,64 @@ class Pen:
         ended_at_unix = exchange.started_at_unix + ended_at - exchange.started_at
         second, micros = divmod(round(ended_at_unix * 1e6), 1_000_000)
         if second != self._second:
-            self._begin(second)
+            self._second = second
+            self._day, self._time = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(second)).split()
+        at = f"{self._time}.{micros:06}"
+        fields = self._fields(exchange, ended_at)
         request, response = self._request(exchange), self._response(exchange)
-        row = self._row(f"{self._second_in_row}.{micros:06d}", exchange, ended_at, request, response)
-        fields = _fields(row)
-        if b"sk-" in fields:
-            fields = redact_bytes(fields)
+        row: RequestRow = _row((f"{self._day} {at}", *fields.values(), request, response))
+        text = _of_line(fields)
+        if "sk-" in text:
+            text = redact_text(text)
             row = RequestRow._make(redact_text(value) if isinstance(value, str) else value for value in row)
         is_probe = exchange.operation is None and exchange.path in PROBES and exchange.status == 200
-        level = b"debug" if is_probe else b"info"
-        line = b'%b.%06dZ","level":"%b","event":"request",%b' % (self._second_in_line, micros, level, fields[1:-1])
-        if self._max_body_chars is None:
-            line += b"}\n"
-        else:
-            line = b'%b,"request_body":%b,"response_body":%b}\n' % (line, _json(request), _json(response))
+        head = f'"timestamp":"{self._day}T{at}Z","level":"{"debug" if is_probe else "info"}","event":"request"'
+        bodies = (
+            ""
+            if self._max_body_chars is None
+            else f',"request_body":{request or "null"},"response_body":{response or "null"}'
+        )
+        line = f"{{{head},{text}{bodies}}}\n".encode()
         written: Written = _written(
             (line, row, is_probe, exchange.started_at, ended_at, ended_at_unix, exchange.attempts)
         )
         return written
 
-    def _begin(self, second: int) -> None:
-        self._second = second
-        self._second_in_row = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(second))
-        self._second_in_line = b'{"timestamp":"' + self._second_in_row.replace(" ", "T").encode()
-
-    def _row(
-        self, at: str, exchange: Exchange, ended_at: float, request: str | None, response: str | None
-    ) -> RequestRow:
+    def _fields(self, exchange: Exchange, ended_at: float) -> dict[str, Any]:
+        """A row from its second field to its last but two, in order."""
         operation, deployment, outcome = exchange.operation, exchange.deployment, exchange.outcome
+        key_id, key_alias, owner, user_id, team_id, tags = self._who(exchange.principal)
         attempts, overhead = exchange.attempts, exchange.overhead_seconds
         duration = ended_at - exchange.started_at
         upstream = _upstream_seconds(attempts, ended_at)
-        row: RequestRow = _row(
-            (
-                at,
-                exchange.request_id,
-                None if operation is None else operation.name,
-                _kept(exchange.method),
-                None if operation is not None else _kept(shown_path(exchange.path)),
-                *self._who(exchange.principal),
-                _kept(exchange.container_id),
-                _kept(exchange.file_id),
-                exchange.provider,
-                None if deployment is None else deployment.name,
-                len(attempts),
-                exchange.status,
-                _kept(exchange.error_code),
-                _kept(exchange.error_detail),
-                None if outcome is None else outcome.value,
-                round(duration * 1e6) / 1000,  # half the time of round(…, 3)
-                round((duration - upstream if overhead is None else overhead) * 1e6) / 1000,
-                round(upstream * 1e6) / 1000,
-                exchange.body.bytes_read,
-                exchange.bytes_out,
-                exchange.cost_nanousd,
-                _kept(exchange.upstream_request_id),
-                request,
-                response,
-            )
-        )
-        return row
+        return {
+            "request_id": exchange.request_id,
+            "operation": operation and operation.name,
+            "method": _kept(exchange.method),
+            "path": None if operation else _kept(shown_path(exchange.path)),
+            "key_id": key_id,
+            "key_alias": key_alias,
+            "owner": owner,
+            "user_id": user_id,
+            "team_id": team_id,
+            "tags": tags,
+            "container_id": exchange.container_id and _kept(exchange.container_id),
+            "file_id": exchange.file_id and _kept(exchange.file_id),
+            "provider": exchange.provider,
+            "deployment": deployment and deployment.name,
+            "attempts": len(attempts),
+            "status": exchange.status,
+            "error_code": exchange.error_code and _kept(exchange.error_code),
+            "error_detail": exchange.error_detail and _kept(exchange.error_detail),
+            "outcome": outcome and outcome.value,
+            "duration_ms": round(duration * 1e6) / 1000,  # half the time of round(…, 3)
+            "overhead_ms": round((duration - upstream if overhead is None else overhead) * 1e6) / 1000,
+            "upstream_ms": round(upstream * 1e6) / 1000,
+            "bytes_in": exchange.body.bytes_read,
+            "bytes_out": exchange.bytes_out,
+            "cost_nanousd": exchange.cost_nanousd,
+            "upstream_request_id": exchange.upstream_request_id and _kept(exchange.upstream_request_id),
+        }
 
     def _who(self, principal: Principal | None) -> _Who:
         if principal is None:
@@ -159,10 +153,10 @@ class Pen:
             return known[1]
         who = _Who(
             _kept(principal.key_id),
-            _kept(principal.alias),
+            principal.alias and _kept(principal.alias),
             _kept(principal.owner),
-            _kept(principal.user_id),
-            _kept(principal.team_id),
+            principal.user_id and _kept(principal.user_id),
+            principal.team_id and _kept(principal.team_id),
             _dumped(principal.tags).decode(),
         )
         if len(self._known) >= MAX_REMEMBERED:
@@ -227,26 +221,21 @@ def without_bodies(exchange: Exchange) -> Exchange:
     return bare
 
 
-def _fields(row: RequestRow) -> bytes:
-    """What a line has of a row, as a JSON object: the bodies are missing."""
-    fields: dict[str, Any] = dict(zip(_FIELDS, row[1:-2], strict=True))
+def _of_line(fields: dict[str, Any]) -> str:
+    """The same as members of a JSON object; who has no user, team or tags is not said to have none."""
     for name in ("user_id", "team_id"):
         if fields[name] is None:
             del fields[name]
-    if row.tags == "[]":
+    if fields["tags"] == "[]":
         del fields["tags"]
     else:
-        fields["tags"] = orjson.Fragment(row.tags)
-    return _dumped(fields)
+        fields["tags"] = orjson.Fragment(fields["tags"])
+    return _dumped(fields)[1:-1].decode()
 
 
-def _json(text: str | None) -> bytes:
-    return b"null" if text is None else text.encode()
-
-
-def _kept(text: str | None) -> Any:
+def _kept(text: str) -> str:
     """A text from outside without what a database or UTF-8 cannot hold."""
-    return text if text is None or (text.isascii() and text.isprintable()) else _UNKEPT.sub(_NOT_KEPT, text)
+    return text if text.isascii() and text.isprintable() else _UNKEPT.sub(_NOT_KEPT, text)
 
 
 def _dumped(value: Any) -> bytes:
@@ -262,6 +251,6 @@ def _upstream_seconds(attempts: Sequence[Attempt], now: float) -> float:
     for attempt in attempts:
         ended_at = attempt.ended_at or now
         if ended_at > until:
-            total += ended_at - max(attempt.started_at, until)
+            total += ended_at - (max(until, attempt.started_at))
             until = ended_at
     return total
