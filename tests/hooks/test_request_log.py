@@ -19,6 +19,7 @@ from app.domain.ports import StoreUnavailable
 from app.domain.requests import RequestRow
 from app.hooks.builtin import log as module
 from app.hooks.builtin.log import EVERY_SECONDS, MAX_ROWS, RequestLog
+from app.hooks.builtin.pen import Pen
 from tests.exchanges import answered_exchange, opened_exchange
 from tests.logs import captured_log
 
@@ -204,17 +205,21 @@ def test_answers_that_are_the_same_are_shown_the_same_and_no_others() -> None:
 
 
 def test_every_principal_is_known_by_its_own_name() -> None:
-    shelf = Shelf()
-    with logging_to(shelf) as log:
-        for number in range(600):  # each is gone when the next comes, and may leave its place in memory to it
-            exchange = answered_exchange()
-            exchange.request_id = f"req_{number}"
-            exchange.principal = replace(MASTER, key_id=f"{number}", tags=(f"tag {number}",) * (number % 2))
-            log.settled(exchange)
-            del exchange
-    rows = [row for batch in shelf.batches for row in batch]
-    assert [row.key_id for row in rows] == [f"{number}" for number in range(600)]
-    assert [row.tags for row in rows] == [f'["tag {n}"]' if n % 2 else "[]" for n in range(600)]
+    pen = Pen(1000)
+    for number in range(600):  # each is gone when the next comes, and would leave its place in memory to it
+        exchange = answered_exchange()
+        exchange.principal = replace(MASTER, key_id=f"{number}", tags=(f"tag {number}",) * (number % 2))
+        row = pen.write(exchange).row
+        assert (row.key_id, row.tags) == (f"{number}", f'["tag {number}"]' if number % 2 else "[]")
+
+
+def test_secrets_are_not_remembered() -> None:
+    pen = Pen(1000)
+    exchange = answered_exchange()
+    for body in (b'{"token":"hush"}', b'{"id":"sk-abcdef"}', b"hush", b'{"a":1}'):
+        exchange.response_json = body
+        pen.write(exchange)
+    assert list(pen._harmless) == [b'{"a":1}']
 
 
 def test_what_looks_like_a_key_is_masked_wherever_it_stands() -> None:

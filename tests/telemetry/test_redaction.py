@@ -136,6 +136,12 @@ def test_the_quick_way_sees_every_name_that_a_rule_is_about(value: Any) -> None:
     assert redacted == redact(orjson.loads(text), 100_000)
 
 
+@pytest.mark.parametrize("name", ["x" * 200, "Skills", "DOMAIN_SECRETS", "sk-abcdef", "x" * 120 + "password"])
+def test_the_quick_way_knows_every_rule_about_names(name: str) -> None:
+    value = {"a": [{name: {"data": [CANARY]}}]}
+    assert redact_json(orjson.dumps(value)) == redact(value) != value
+
+
 @pytest.mark.parametrize("depth", [22, 23, 24, 25, 26])
 def test_the_quick_way_is_as_deep(depth: int) -> None:
     for text in (b"[" * depth + b"]" * depth, b'{"a":' * depth + b"1" + b"}" * depth):
