@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from random import Random, SystemRandom
 from typing import Final, Protocol
 
@@ -87,5 +88,8 @@ os.register_at_fork(after_in_child=_begin_anew)
 
 
 def new_request_id() -> str:
-    """What a request is called in its answer and in the log."""
-    return f"req_{_random_bits(128):032x}"
+    """What a request is called in its answer and in the log: a millisecond, and 80 bits that nobody else has.
+
+    It grows with time, so that the log's index of it grows at its end: with ids in any order a row costs 9 µs more.
+    """
+    return f"req_{int(time.time() * 1000) << 80 | _random_bits(80):032x}"

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final
+from functools import cache
+from itertools import chain
+from math import nan
+from typing import Any, Final
 
 from sqlalchemy import Connection, delete, select
 
@@ -13,10 +16,10 @@ from app.storage.engine import Database
 from app.storage.tables import requests
 
 _COLUMNS: Final = ", ".join(RequestRow._fields)
-_SQLITE: Final = (
-    f"INSERT INTO requests ({_COLUMNS}) VALUES ({', '.join('?' * len(RequestRow._fields))}) "  # noqa: S608 - our names
-    "ON CONFLICT (request_id) DO NOTHING"
-)
+ROWS_A_STATEMENT: Final = 100
+"""sqlite3 lets the interpreter lock go around each statement, and so around each row of an `executemany`: beside a busy
+event loop that is a wait for it, each time. To bind so many rows takes 0.15 ms with the lock, to insert them 0.5 ms
+without."""
 _ARRAYS: Final = (
     {"at": "timestamp", "tags": "text", "attempts": "int", "status": "int"}
     | dict.fromkeys(("duration_ms", "overhead_ms", "upstream_ms"), "float8")
@@ -40,18 +43,40 @@ class SqlRequestStore:
 
     def add(self, rows: Sequence[RequestRow]) -> None:
         """Commit rows, past SQLAlchemy's own types: they cost more than the insert."""
-
-        def work(connection: Connection) -> None:
-            if connection.dialect.name == "sqlite":
-                connection.exec_driver_sql(_SQLITE, list(rows))
-            else:
-                connection.exec_driver_sql(_POSTGRESQL, tuple(list(column) for column in zip(*rows, strict=True)))
-
         if rows:
-            self._database.write_blocking(work)
+            self._database.write_blocking(lambda connection: _insert(connection, rows))
 
     async def purge(self, before: datetime, limit: int) -> int:
         """Forget the oldest first."""
         oldest = select(requests.c.number).where(requests.c.at < before).order_by(requests.c.at).limit(limit)
         statement = delete(requests).where(requests.c.number.in_(oldest))
         return await self._database.write(lambda connection: connection.execute(statement).rowcount)
+
+
+def _insert(connection: Connection, rows: Sequence[RequestRow]) -> None:
+    if connection.dialect.name != "sqlite":
+        connection.exec_driver_sql(_POSTGRESQL, tuple(list(column) for column in zip(*rows, strict=True)))
+        return
+    for start in range(0, len(rows), ROWS_A_STATEMENT):
+        some = rows[start : start + ROWS_A_STATEMENT]
+        if len(some) == ROWS_A_STATEMENT:
+            connection.exec_driver_sql(_sqlite(len(some)), _bound(some))
+        else:
+            connection.exec_driver_sql(_sqlite(1), [_bound([row]) for row in some])
+
+
+@cache
+def _sqlite(rows: int) -> str:
+    values = f"({', '.join('?' * len(RequestRow._fields))})"
+    return (
+        f"INSERT INTO requests ({_COLUMNS}) VALUES {', '.join([values] * rows)} "  # noqa: S608 - our names
+        "ON CONFLICT (request_id) DO NOTHING"
+    )
+
+
+def _bound(rows: Sequence[RequestRow]) -> tuple[Any, ...]:
+    """Rows as the parameters of one statement, with NaN for None, which SQLite keeps as NULL.
+
+    sqlite3 looks for an adapter each time it binds a None: 0.3 µs, and a row has seven. Of a float it asks nothing.
+    """
+    return tuple([nan if value is None else value for value in chain.from_iterable(rows)])

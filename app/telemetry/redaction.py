@@ -14,6 +14,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -45,19 +46,7 @@ _CREDENTIAL_NAME: Final = re.compile(
     re.IGNORECASE,
 )
 
-_WORDS_OF_RULES: Final = (
-    b"auth",
-    b"key",
-    b"pass",
-    b"token",
-    b"secret",
-    b"cred",
-    b"cookie",
-    b"bearer",
-    b"skills",
-    b"sk-",
-)
-"""Each name and value that some rule hides holds one of these."""
+_NAMES_WITH_RULES: Final = ("domain_secrets", "skills")
 
 _AS_IT_IS: Final = object()
 
@@ -76,17 +65,13 @@ def redact_json(text: bytes, max_chars: int = 16 * 1024, *, plain: Any = None) -
 
     Raises ValueError where it is not JSON.
 
-    Most texts are short and hold no word that any rule is about: they need no copy, which is ten times as fast.
+    Most texts are short and hold no name that any rule is about: they need no copy, which is ten times as fast.
     """
     value = orjson.loads(text)
     if len(text) > min(max_chars, MAX_STRING_CHARS) or b"\\" in text or not text.isascii():
         return redact(value, max_chars)
-    if text.count(b"[") + text.count(b"{") > MAX_DEPTH:
+    if (b"-" in text and b"sk-" in text) or not _is_plain(value, MAX_DEPTH):
         return redact(value, max_chars)
-    folded = text.lower()
-    for word in _WORDS_OF_RULES:
-        if word in folded:
-            return redact(value, max_chars)
     return value if plain is None else plain
 
 
@@ -136,6 +121,30 @@ def digest_of_bytes(body: bytes) -> dict[str, Any]:
     return {"bytes": len(body), "sha256": hashlib.sha256(body).hexdigest()}
 
 
+def _is_plain(value: Any, depth: int) -> bool:
+    """Whether no rule is about a name in parsed JSON, nor about how deep it is."""
+    if type(value) is dict:
+        if not _are_plain(tuple(value)):
+            return False
+        value = value.values()
+    elif type(value) is not list:
+        return True
+    if depth == 0:
+        return False
+    for member in value:
+        if (type(member) is dict or type(member) is list) and not _is_plain(member, depth - 1):
+            return False
+    return True
+
+
+@lru_cache(maxsize=256)
+def _are_plain(names: tuple[str, ...]) -> bool:
+    """The names of an object, of which there are few kinds: asking again takes 0.15 µs."""
+    return not any(
+        len(name) > MAX_NAME_CHARS or name.lower() in _NAMES_WITH_RULES or is_credential_name(name) for name in names
+    )
+
+
 class _Copy:
     """One copy in the making, and how many characters it may still grow by.
 
@@ -175,7 +184,7 @@ class _Copy:
             if name in ("domain", "name") and isinstance(value, str):
                 return self._scalar(value)
             return self.of(value, depth, within)
-        if name in ("domain_secrets", "skills"):
+        if name in _NAMES_WITH_RULES:
             return self.of(value, depth, name)
         if within == "skills" and name == "data":
             return self._shown(_digest_of_skill(value))

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import queue
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+from app.telemetry.draining import GATHER_SECONDS, Drain
+
 Event = dict[str, Any]
 
 MAX_PENDING_BYTES: Final = 16 * 1024 * 1024
 MAX_CHUNK_BYTES: Final = 64 * 1024
 """How much is rendered before it is written."""
-GATHER_SECONDS: Final = 0.01
-"""How long the thread lets lines gather: waking it for each one would cost more than writing it."""
-WORK_SECONDS: Final = 0.0005
-REST_SECONDS: Final = 0.0001
-"""After so much rendering the thread sleeps so long: a busy thread keeps the event loop from the interpreter lock."""
 
 
 class Sink(Protocol):
@@ -50,14 +45,15 @@ class LineWriter:
         self._sink = sink
         self._render = render
         self._max_pending_bytes = max_pending_bytes
-        self._queue: queue.SimpleQueue[Item | threading.Event] = queue.SimpleQueue()
+        self._lines: list[bytes] = []  # the next chunk
+        self._chunk_bytes = 0
+        self._weight = 0
         self._lock = threading.RLock()  # re-entrant: a garbage collection inside `put` may log
         self._pending_bytes = 0
         self._dropped = 0
         self._dropped_told = 0
-        self._closed = False
-        self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
-        self._thread.start()
+        self._drain: Drain[Item] = Drain("log-writer", self._take, self._write)
+        self._drain.start()
 
     @property
     def dropped(self) -> int:
@@ -68,64 +64,38 @@ class LineWriter:
         """Take an event, which is the writer's from now on; False where there was no room for it. Never blocks."""
         weight = _weight(event)
         with self._lock:
-            if self._closed or weight > self._max_pending_bytes - self._pending_bytes:
+            if self._drain.closed or weight > self._max_pending_bytes - self._pending_bytes:
                 self._dropped += 1
                 return False
             self._pending_bytes += weight
-        self._queue.put((event, weight))
+        self._drain.put((event, weight))
         return True
 
     def put_lines(self, data: bytes) -> bool:
         """Take rendered lines, each with its line feed; False where there was no room. Never blocks."""
         with self._lock:
-            if self._closed or len(data) > self._max_pending_bytes - self._pending_bytes:
+            if self._drain.closed or len(data) > self._max_pending_bytes - self._pending_bytes:
                 self._dropped += data.count(b"\n")
                 return False
             self._pending_bytes += len(data)
-        self._queue.put((Lines(data), len(data)))
+        self._drain.put((Lines(data), len(data)))
         return True
 
     def flush(self, timeout_seconds: float) -> bool:
         """Block until everything taken so far is written; False where that took too long."""
-        written = threading.Event()
-        self._queue.put(written)
-        return written.wait(timeout_seconds)
+        return self._drain.flush(timeout_seconds)
 
     def close(self, timeout_seconds: float) -> None:
         """Write what is there and end the thread. A thread that is stuck in its sink is left behind."""
-        self._closed = True
-        self._queue.put(threading.Event())
-        self._thread.join(timeout_seconds)
+        self._drain.close(timeout_seconds)
 
-    def _run(self) -> None:
-        while not (self._closed and self._queue.empty()):
-            item = self._queue.get()
-            if isinstance(item, tuple) and not self._closed:
-                time.sleep(GATHER_SECONDS)
-            self._drain(item)
-
-    def _drain(self, item: Item | threading.Event | None) -> None:
-        """Write everything that is queued, in chunks."""
-        lines: list[bytes] = []
-        chunk_bytes = weight = 0
-        rest_at = time.monotonic() + WORK_SECONDS
-        while item is not None:
-            if isinstance(item, threading.Event):
-                self._write(lines, weight)
-                lines, chunk_bytes, weight = [], 0, 0
-                item.set()
-            else:
-                lines.append(self._rendered(item[0]))
-                chunk_bytes += len(lines[-1])
-                weight += item[1]
-            if chunk_bytes >= MAX_CHUNK_BYTES:
-                self._write(lines, weight)
-                lines, chunk_bytes, weight = [], 0, 0
-            if time.monotonic() >= rest_at:
-                time.sleep(REST_SECONDS)
-                rest_at = time.monotonic() + WORK_SECONDS
-            item = self._next()
-        self._write(lines, weight)
+    def _take(self, item: Item) -> bool:
+        event, weight = item
+        line = self._rendered(event)
+        self._lines.append(line)
+        self._chunk_bytes += len(line)
+        self._weight += weight
+        return self._chunk_bytes >= MAX_CHUNK_BYTES
 
     def _rendered(self, event: Event | Lines) -> bytes:
         try:
@@ -135,13 +105,10 @@ class LineWriter:
                 self._dropped += 1
             return b""
 
-    def _next(self) -> Item | threading.Event | None:
-        with contextlib.suppress(queue.Empty):
-            return self._queue.get_nowait()
-        return None
-
-    def _write(self, lines: list[bytes], weight: int) -> None:
-        """Write lines, make room, and tell of lines that were lost."""
+    def _write(self) -> None:
+        """Write the lines, make room, and tell of lines that were lost."""
+        lines, weight = self._lines, self._weight
+        self._lines, self._chunk_bytes, self._weight = [], 0, 0
         data = b"".join(lines)
         if not self._sent(data):
             with self._lock:

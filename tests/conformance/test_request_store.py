@@ -106,6 +106,19 @@ async def test_what_is_added_twice_is_there_once(store: SqlRequestStore, databas
     assert [(row["request_id"], row["status"]) for row in await kept(database)] == [("req_1", None), ("req_2", 200)]
 
 
+async def test_a_large_batch_is_kept_whole_and_in_order(store: SqlRequestStore, database: Database) -> None:
+    rows = [
+        (BARE, FULL)[n % 2]._replace(request_id=f"req_{n:03}", at=f"2026-11-21 15:24:36.{n:06}") for n in range(250)
+    ]
+    await add(store, *rows, *rows[:5])
+    await add(store, *rows[100:])
+    found = await kept(database)
+    assert [row["request_id"] for row in found] == [row.request_id for row in rows]
+    for row, given in zip(found, rows, strict=True):
+        same = set(given._fields) - {"at", "tags"}
+        assert {name: row[name] for name in same} == {name: getattr(given, name) for name in same}
+
+
 async def test_the_oldest_go_first_and_only_so_many_at_once(store: SqlRequestStore, database: Database) -> None:
     times = ("2026-11-03", "2026-11-01", "2026-11-02", "2026-11-04")
     await add(store, *(BARE._replace(request_id=day, at=f"{day} 00:00:00.000000") for day in times))

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from app.hooks.builtin.ended import Written
 from app.hooks.builtin.file import RotatingFile
+from app.hooks.builtin.pen import Written
 from tests.e2e.gateway import ROOT
 from tests.hooks.written import written
 

@@ -11,8 +11,8 @@ import pytest
 
 from app.domain.exchange import Exchange, Outcome
 from app.domain.identity import ALL_OPERATIONS, Principal
-from app.hooks.builtin.ended import MAX_PARSED_BYTES
 from app.hooks.builtin.log import RequestLog
+from app.hooks.builtin.pen import MAX_PARSED_BYTES
 from app.telemetry.digests import Digest
 from app.telemetry.logging import Level
 from tests.exchanges import answered_exchange, opened_exchange

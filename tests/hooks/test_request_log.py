@@ -7,16 +7,19 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 import pytest
 
 from app.domain.errors import ErrorCode, GatewayError
+from app.domain.identity import MASTER
 from app.domain.ports import StoreUnavailable
 from app.domain.requests import RequestRow
 from app.hooks.builtin import log as module
 from app.hooks.builtin.log import EVERY_SECONDS, MAX_ROWS, RequestLog
+from app.hooks.builtin.pen import Pen
 from tests.exchanges import answered_exchange, opened_exchange
 from tests.logs import captured_log
 
@@ -183,3 +186,53 @@ def test_a_large_body_is_left_out_rather_than_the_request() -> None:
     rows = [row for batch in shelf.batches for row in batch]
     assert len(rows) == 6
     assert {row.request for row in rows} == {'{"name":"x"}', '"[no room]"'}
+
+
+def test_answers_that_are_the_same_are_shown_the_same_and_no_others() -> None:
+    shelf = Shelf()
+    bodies = [b'{"id":"%d"}' % (number % 300) for number in range(900)]
+    bodies += [b'{"token":"hush"}', b'{"id":"sk-abcdef"}', b"not JSON"] * 2
+    with logging_to(shelf) as log:
+        for number, body in enumerate(bodies):
+            exchange = answered_exchange()
+            exchange.request_id = f"req_{number}"
+            exchange.response_json = body
+            log.settled(exchange)
+    shown = [row.response for batch in shelf.batches for row in batch]
+    assert shown[:900] == [body.decode() for body in bodies[:900]]
+    assert shown[900:903] == shown[903:]
+    assert shown[900:902] == ['{"token":"[redacted]"}', '{"id":"sk-[redacted]"}']
+
+
+def test_every_principal_is_known_by_its_own_name() -> None:
+    pen = Pen(1000)
+    for number in range(600):  # each is gone when the next comes, and would leave its place in memory to it
+        exchange = answered_exchange()
+        exchange.principal = replace(MASTER, key_id=f"{number}", tags=(f"tag {number}",) * (number % 2))
+        row = pen.write(exchange).row
+        assert (row.key_id, row.tags) == (f"{number}", f'["tag {number}"]' if number % 2 else "[]")
+
+
+def test_secrets_are_not_remembered() -> None:
+    pen = Pen(1000)
+    exchange = answered_exchange()
+    for body in (b'{"token":"hush"}', b'{"id":"sk-abcdef"}', b"hush", b'{"a":1}'):
+        exchange.response_json = body
+        pen.write(exchange)
+    assert list(pen._harmless) == [b'{"a":1}']
+
+
+def test_what_looks_like_a_key_is_masked_wherever_it_stands() -> None:
+    shelf = Shelf()
+    with captured_log() as lines:
+        with logging_to(shelf) as log:
+            exchange = answered_exchange()
+            exchange.error_detail = "\nsk-abcdef and \x00 \ud800"
+            exchange.principal = replace(MASTER, alias="sk-abcdef", tags=("sk-abcdef",))
+            log.settled(exchange)
+        (line,) = lines.events("request")
+    (row,) = shelf.batches[0]
+    for shown in (row._asdict(), line):
+        assert shown["key_alias"] == "sk-[redacted]"
+        assert shown["error_detail"] == "\nsk-[redacted] and \ufffd \ufffd"
+    assert (row.tags, line["tags"]) == ('["sk-[redacted]"]', ["sk-[redacted]"])

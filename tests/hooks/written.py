@@ -7,15 +7,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from app.hooks.builtin.ended import Pen, Written, ended
+from app.hooks.builtin.pen import Pen, Written
 from tests.exchanges import answered_exchange
 
 
 def written(request_id: str = f"req_{1:032x}", filler: str = "") -> Written:
     exchange = answered_exchange()
     exchange.request_id = request_id
+    exchange.ended_at = exchange.started_at + 0.5
     exchange.request_json = {"name": filler}
-    return Pen(100_000).write(ended(exchange, bodies=True))
+    return Pen(100_000).write(exchange)
 
 
 class Collector:

@@ -118,6 +118,36 @@ def test_the_quick_way_for_answers_gives_the_same(value: Any) -> None:
     assert redact_json(text) == redact(orjson.loads(text))
 
 
+names = st.sampled_from(["domain_secrets", "Skills", "data", "domain", "keys", "x" * 200, "sk-abcdef"]) | st.text(
+    max_size=9
+)
+
+
+@settings(deadline=None)
+@given(
+    st.recursive(values, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names | credential_names, inner))
+)
+def test_the_quick_way_sees_every_name_that_a_rule_is_about(value: Any) -> None:
+    text = json.dumps(value).encode()
+    try:
+        redacted = redact_json(text, 100_000)
+    except ValueError:  # lone surrogates
+        return
+    assert redacted == redact(orjson.loads(text), 100_000)
+
+
+@pytest.mark.parametrize("name", ["x" * 200, "Skills", "DOMAIN_SECRETS", "sk-abcdef", "x" * 120 + "password"])
+def test_the_quick_way_knows_every_rule_about_names(name: str) -> None:
+    value = {"a": [{name: {"data": [CANARY]}}]}
+    assert redact_json(orjson.dumps(value)) == redact(value) != value
+
+
+@pytest.mark.parametrize("depth", [22, 23, 24, 25, 26])
+def test_the_quick_way_is_as_deep(depth: int) -> None:
+    for text in (b"[" * depth + b"]" * depth, b'{"a":' * depth + b"1" + b"}" * depth):
+        assert redact_json(text) == redact(orjson.loads(text))
+
+
 def test_what_is_not_secret_is_kept() -> None:
     body = {
         "name": "my box",

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from app.hooks.builtin.ended import Written
 from app.hooks.builtin.outlet import NotSent
+from app.hooks.builtin.pen import Written
 
 MAX_ROWS: Final = 500
 EVERY_SECONDS: Final = 0.1

@@ -14,9 +14,9 @@ from app.domain.errors import ErrorCode, GatewayError
 from app.domain.exchange import Exchange
 from app.domain.ports import StoreUnavailable
 from app.domain.requests import RequestRow, RequestStore
-from app.hooks.builtin.ended import Pen, Written, ended
 from app.hooks.builtin.journal import Journal, RequestSink
 from app.hooks.builtin.outlet import NotSent, Outlet
+from app.hooks.builtin.pen import Pen, Written
 from app.hooks.spec import Hooks
 from app.telemetry.logging import configured
 
@@ -47,7 +47,6 @@ class RequestLog(Hooks):
         blocks: bool = True,
         max_pending_bytes: int = 32 * 2**20,
     ) -> None:
-        self._bodies = bodies
         self._full_bytes = max_pending_bytes if blocks else None
         self._opening: tuple[asyncio.AbstractEventLoop, asyncio.Future[None]] | None = None
         self._rows: Outlet | None = None
@@ -64,20 +63,19 @@ class RequestLog(Hooks):
         self._outlets = [*([self._rows] if self._rows else []), *outlets]
         self._journal = Journal(
             Pen(max_body_bytes if bodies else None),
-            [_to_stdout, *map(_unprobed, self._outlets)],
+            [_to_stdout, _to_outlets(self._outlets)],
             max_pending_bytes=bound,
             on_progress=self._progressed,
         )
 
     def settled(self, exchange: Exchange) -> None:
-        """Note the request."""
+        """Note the request. It is over: threads read from it what they keep, and nobody may change it any more."""
         body_bytes = 0
-        if self._bodies:
-            if exchange.request_json is not None or exchange.request_text is not None:
-                body_bytes = exchange.body.bytes_read
-            if exchange.response_json is not None:
-                body_bytes += len(exchange.response_json)
-        self._journal.put(ended(exchange, bodies=self._bodies), body_bytes)
+        if exchange.request_json is not None or exchange.request_text is not None:
+            body_bytes = exchange.body.bytes_read
+        if exchange.response_json is not None:
+            body_bytes += len(exchange.response_json)
+        self._journal.put(exchange, body_bytes)
 
     @property
     def is_full(self) -> bool:
@@ -128,11 +126,13 @@ class RequestLog(Hooks):
                 opening.set_result(None)
 
 
-def _unprobed(outlet: Outlet) -> RequestSink:
+def _to_outlets(outlets: Sequence[Outlet]) -> RequestSink:
     """Probes and scrapes that go well are of no interest."""
 
     def put(batch: Sequence[Written]) -> None:
-        outlet.put([written for written in batch if not written.ended.is_probe])
+        batch = [written for written in batch if not written.is_probe]
+        for outlet in outlets:
+            outlet.put(batch)
 
     return put
 
@@ -142,13 +142,12 @@ def _to_stdout(batch: Sequence[Written]) -> None:
     log = configured()
     if log is None or not log.writes_info:
         return
-    if not log.writes_debug:
-        batch = [written for written in batch if not written.ended.is_probe]
+    lines = [written.line for written in batch if log.writes_debug or not written.is_probe]
     if log.writes_json:
-        log.writer.put_lines(b"".join([written.line for written in batch]))
+        log.writer.put_lines(b"".join(lines))
         return
-    for written in batch:
-        fields = orjson.loads(written.line)
+    for line in lines:
+        fields = orjson.loads(line)
         del fields["timestamp"], fields["level"], fields["event"]
         structlog.get_logger().info("request", **fields)
 

@@ -14,8 +14,8 @@ from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, Trace
 
 from app.domain.exchange import Attempt
 from app.domain.requests import RequestRow
-from app.hooks.builtin.ended import Written
 from app.hooks.builtin.outlet import NotSent
+from app.hooks.builtin.pen import Written
 
 TIMEOUT_SECONDS: Final = 10
 MAX_ROWS: Final = 512
@@ -56,11 +56,11 @@ class Spans:
         self._exporter.shutdown()  # type: ignore[no-untyped-call]
 
     def _spans(self, written: Written) -> list[ReadableSpan]:
-        row, noted = written.row, written.ended
+        row = written.row
         trace = int(row.request_id.removeprefix("req_"), 16) or 1
 
         def at(clock: float) -> int:
-            return round((noted.at - noted.ended_at + clock) * 1e9)
+            return round((written.ended_at_unix - written.ended_at + clock) * 1e9)
 
         server = self._span(
             f"{row.method} {row.operation or 'other'}",
@@ -69,8 +69,8 @@ class Spans:
             SpanKind.SERVER,
             _attributes(row),
             row.status is None or row.status >= 500,
-            at(noted.started_at),
-            at(noted.ended_at),
+            at(written.started_at),
+            at(written.ended_at),
         )
         clients = [
             self._span(
@@ -81,9 +81,9 @@ class Spans:
                 _of_attempt(row.method, attempt),
                 attempt.fault is not None or (attempt.status or 0) >= 400,
                 at(attempt.started_at),
-                at(attempt.ended_at or noted.ended_at),
+                at(attempt.ended_at or written.ended_at),
             )
-            for attempt in noted.attempts
+            for attempt in written.attempts
         ]
         return [server, *clients]
 

@@ -10,10 +10,12 @@ from typing import Final
 
 import structlog
 
-from app.hooks.builtin.ended import BASE_BYTES, Written
+from app.hooks.builtin.pen import Written
 
 FIRST_PAUSE_SECONDS: Final = 0.1
 LONGEST_PAUSE_SECONDS: Final = 5.0
+BASE_BYTES: Final = 2048
+"""About what a written request weighs beside its line."""
 
 
 class NotSent(Exception):
@@ -47,7 +49,7 @@ class Outlet:
         self._max_pending_bytes = max_pending_bytes
         self._give_up_seconds = give_up_seconds
         self._on_progress = on_progress
-        self._waiting: deque[tuple[Written, int]] = deque()
+        self._waiting: deque[Written] = deque()
         self._lock = threading.Lock()
         self._some = threading.Event()
         self._many = threading.Event()
@@ -59,14 +61,16 @@ class Outlet:
 
     def put(self, batch: Sequence[Written]) -> None:
         """Take requests; those that find no room are dropped. Never blocks."""
+        wanted = len(batch)
         with self._lock:
-            for written in batch:
-                weight = BASE_BYTES + len(written.line)
-                if self._closing.is_set() or self.pending_bytes + weight > self._max_pending_bytes:
-                    self.dropped += 1
-                else:
-                    self.pending_bytes += weight
-                    self._waiting.append((written, weight))
+            room = -1 if self._closing.is_set() else self._max_pending_bytes - self.pending_bytes
+            weight = _weight(batch)
+            if weight > room:
+                batch = _fitting(batch, room)
+                weight = _weight(batch)
+            self.dropped += wanted - len(batch)
+            self.pending_bytes += weight
+            self._waiting.extend(batch)
         self._some.set()
         if len(self._waiting) >= self._max_rows:
             self._many.set()
@@ -99,10 +103,10 @@ class Outlet:
         """One batch, until it is sent or given up."""
         with self._lock:
             batch = [self._waiting.popleft() for _ in range(min(self._max_rows, len(self._waiting)))]
-        if not self._sent([written for written, _ in batch]):
+        if not self._sent(batch):
             self.dropped += len(batch)
         with self._lock:
-            self.pending_bytes -= sum(weight for _, weight in batch)
+            self.pending_bytes -= _weight(batch)
         self._on_progress()
 
     def _sent(self, batch: Sequence[Written]) -> bool:
@@ -129,3 +133,18 @@ class Outlet:
             else:
                 self._closing.wait(pause)
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+
+def _weight(batch: Sequence[Written]) -> int:
+    return BASE_BYTES * len(batch) + sum([len(written.line) for written in batch])
+
+
+def _fitting(batch: Sequence[Written], room: int) -> list[Written]:
+    """Those that still find room."""
+    found = []
+    for written in batch:
+        weight = _weight([written])
+        if weight <= room:
+            room -= weight
+            found.append(written)
+    return found

@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 
 import httpcore
 
-from app.hooks.builtin.ended import Written
 from app.hooks.builtin.outlet import NotSent
+from app.hooks.builtin.pen import Written
 
 TIMEOUT_SECONDS: Final = 10.0
 MAX_ROWS: Final = 200
