@@ -16,6 +16,7 @@ from app.upstream.faults import connect_fault
 from app.upstream.origin import Origin
 from app.upstream.streams import close_stream
 from app.upstream.tls import Trust
+from app.upstream.wire_bulk import ReadBuffer
 from app.upstream.wire_connection import StaleConnection, WireConnection
 from app.upstream.wire_reply import WireReply
 from app.upstream.wire_request import REPEATABLE, WireRequest, encode_request
@@ -52,6 +53,7 @@ class WireUpstream:
         self._max_connections = max_connections
         self._trust = Trust(ssl_context)
         self._free_slots = max_connections
+        self._read_buffer = ReadBuffer()
         self._waiting: OrderedDict[asyncio.Future[None], None] = OrderedDict()
         self._idle: dict[WireConnection, None] = {}  # in the order they became idle
         self._open: set[WireConnection] = set()
@@ -118,6 +120,10 @@ class WireUpstream:
         self._open.discard(connection)
         if not self._open and self._all_closed is not None and not self._all_closed.done():
             self._all_closed.set_result(None)
+
+    def room(self) -> memoryview:
+        """See `ConnectionOwner`."""
+        return self._read_buffer.room(self._max_connections - self._free_slots)
 
     # Slots: one per exchange in flight. A free slot and a waiter never exist at the same time.
 

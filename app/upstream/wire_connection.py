@@ -11,6 +11,7 @@ from typing import Final, Protocol, cast
 from app.domain.errors import FaultKind, UpstreamFault
 from app.domain.ports import Timeouts
 from app.upstream.streams import close_stream, measured
+from app.upstream.wire_bulk import BULK_BYTES, BulkReader
 from app.upstream.wire_reply import WireReply
 from app.upstream.wire_request import JOINED_BYTES, WireRequest
 from app.upstream.wire_response import ProtocolBroken
@@ -38,6 +39,10 @@ class ConnectionOwner(Protocol):
         """The socket is gone."""
         ...
 
+    def room(self) -> memoryview:
+        """Where to read a large piece to. It is anybody's again when the loop goes on."""
+        ...
+
 
 class WireConnection(asyncio.Protocol):
     """`usable` until it was cut or closed; `idle_since` is in the loop's time."""
@@ -52,6 +57,7 @@ class WireConnection(asyncio.Protocol):
         self._reply: WireReply | None = None
         self._served = 0
         self._sending = False  # the request's stream is not all handed to the transport
+        self._in_bulk = False  # a BulkReader is in place
         self._read_paused = False
         self._write_paused = False
         self._drained: asyncio.Future[None] | None = None
@@ -130,6 +136,9 @@ class WireConnection(asyncio.Protocol):
             self._end(reusable=reply.keep_alive)
         else:
             self._moved_at = self._now()
+            if len(data) >= BULK_BYTES and not self._in_bulk:
+                self._in_bulk = True
+                self._transport.set_protocol(BulkReader(self, self._owner.room))
             if reply.unread_bytes > BUFFERED_BYTES and not self._read_paused:
                 self._read_paused = True
                 self._transport.pause_reading()
@@ -194,6 +203,9 @@ class WireConnection(asyncio.Protocol):
             self.abort()
             self._owner.dropped()
         else:
+            if self._in_bulk:
+                self._in_bulk = False
+                self._transport.set_protocol(self)
             self._served += 1
             self.idle_since = self._now()
             self._owner.returned(self)

@@ -9,7 +9,7 @@ import pytest
 
 from app.domain.errors import FaultKind, UpstreamFault
 from tests.conformance.upstream.exchanges import Connect, ask, read_all, summary, wire_only
-from tests.fakes.scripted import ClientLeft, Peer, ScriptedUpstream, answers, head, reply
+from tests.fakes.scripted import ClientLeft, Peer, ScriptedUpstream, answers, chunked, head, reply
 
 PIECE = b"x" * 65536
 KERNEL_BYTES = 16 * 1024 * 1024
@@ -41,6 +41,27 @@ async def test_what_is_not_read_is_not_taken(connect: Connect) -> None:
             taken += len(piece)
         assert taken == 1024 * len(PIECE)
         await reply_.aclose()
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+async def test_a_large_answer_comes_whole_and_leaves_its_connection_usable(connect: Connect, framing: str) -> None:
+    content = b"".join(b"%08d" % number for number in range(1024 * 1024))
+    is_chunked = framing == "chunked"
+    large_head = head(200, (b"transfer-encoding", b"chunked")) if is_chunked else head(200, length=len(content))
+
+    async def script(peer: Peer) -> None:
+        for _ in range(2):
+            await peer.request()
+            await peer.send(large_head + (chunked(content) if is_chunked else content))
+            await peer.request()
+            await peer.send(reply(200, b"ok"))
+
+    async with ScriptedUpstream(script) as upstream:
+        client = connect(upstream.origin)
+        for _ in range(2):
+            assert (await ask(client)).body == content
+            assert (await ask(client)).body == b"ok"
+        assert upstream.connections == 1
 
 
 async def test_a_body_is_asked_for_as_fast_as_it_is_taken(connect: Connect) -> None:

@@ -43,6 +43,15 @@ async def test_a_known_authority_is_accepted(
         assert upstream.connections == 1
 
 
+async def test_a_large_answer_comes_whole(connect: Connect, served: ssl.SSLContext, trusting: ssl.SSLContext) -> None:
+    content = b"".join(b"%08d" % number for number in range(1024 * 1024))
+    async with ScriptedUpstream(answers(reply(200, content)), tls=served, hostname="localhost") as upstream:
+        client = connect(upstream.origin, ssl_context=trusting)
+        for _ in range(2):
+            assert (await ask(client)).body == content
+        assert upstream.connections == 1
+
+
 async def test_an_unknown_authority_is_refused(connect: Connect, served: ssl.SSLContext) -> None:
     async with ScriptedUpstream(answers(reply(200, b"ok")), tls=served, hostname="localhost") as upstream:
         fault = await fault_of(connect(upstream.origin))
