@@ -6,7 +6,7 @@ import os
 import re
 import time
 
-from app.api.middleware import new_request_id
+from app.api.failing import new_request_id
 
 
 def test_ids_grow_with_time_and_are_all_different() -> None:

@@ -48,7 +48,7 @@ class Written(NamedTuple):
     is_probe: bool
     """Whether it is a probe or a scrape that went well, of which nobody wants to read."""
     started_at: float
-    """Like the times of `attempts`, `time.perf_counter` seconds."""
+    """Like the times of `attempts`, `time.monotonic` seconds."""
     ended_at: float
     ended_at_unix: float
     attempts: Sequence[Attempt]
@@ -82,7 +82,7 @@ class Pen:
 
     def write(self, exchange: Exchange) -> Written:
         """The line and the row of a request that is over, without secrets."""
-        ended_at = exchange.ended_at or time.perf_counter()
+        ended_at = exchange.ended_at or time.monotonic()
         ended_at_unix = exchange.started_at_unix + ended_at - exchange.started_at
         second, micros = divmod(round(ended_at_unix * 1e6), 1_000_000)
         if second != self._second:
