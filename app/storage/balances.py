@@ -5,17 +5,18 @@ Whoever changes several balances goes through them in the order key, user, team,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, RowMapping, Update, bindparam, case, or_, select, update
+from sqlalchemy import BigInteger, ColumnElement, Connection, Update, bindparam, case, or_, select, update
 
 from app.domain.accounts import NO_LIMITS, Account, AccountKind, Limits
 from app.domain.spending import Balance, Crossing, NoRoom, Order, Shortage
 from app.domain.windows import window_end
 from app.storage.dialects import insert_new
+from app.storage.prepared import Prepared
 from app.storage.tables import UtcDateTime, balances, teams, users, virtual_keys
 
 _b = balances.c
@@ -50,7 +51,7 @@ def _moved(*where: ColumnElement[bool]) -> Update:
     )
 
 
-_TAKE: Final = (
+_TAKE: Final = Prepared(
     update(balances)
     .where(
         _b.account == bindparam("of"),
@@ -67,15 +68,15 @@ _TAKE: Final = (
     )
     .returning(*_STANDING)
 )
-_MOVE: Final = _moved(or_(_b.reset_at.is_(None), _b.reset_at > _now))
-_MOVE_ANYHOW: Final = _moved()
-_LOCK: Final = select(*_STANDING).where(_b.account == bindparam("of")).with_for_update()
-_BEGIN_WINDOW: Final = (
+_MOVE: Final = Prepared(_moved(or_(_b.reset_at.is_(None), _b.reset_at > _now)))
+_MOVE_ANYHOW: Final = Prepared(_moved())
+_LOCK: Final = Prepared(select(*_STANDING).where(_b.account == bindparam("of")).with_for_update())
+_BEGIN_WINDOW: Final = Prepared(
     update(balances)
     .where(_b.account == bindparam("of"), _is_over)
     .values(spent_before_nanousd=_b.spent_nanousd, reset_at=bindparam("ends", type_=UtcDateTime))
 )
-_SET_WINDOW: Final = (
+_SET_WINDOW: Final = Prepared(
     update(balances)
     .where(_b.account == bindparam("of"))
     .values(
@@ -85,6 +86,7 @@ _SET_WINDOW: Final = (
         ),
     )
 )
+_ADD: Final = Prepared(lambda dialect: insert_new(balances, dialect, "account"), *(column.name for column in _b))
 _THESE: Final = select(*_STANDING).where(_b.account.in_(bindparam("accounts", expanding=True)))
 
 _RANK: Final = {kind.value: rank for rank, kind in enumerate(AccountKind)}
@@ -146,15 +148,15 @@ def move(connection: Connection, changes: Iterable[tuple[Sequence[str], Move]], 
             "more_containers": change.containers,
             "more_gb": change.memory_gb,
         }
-        if not connection.execute(_MOVE, values).rowcount:
+        if not _MOVE.run(connection, values):
             _open_window(connection, account, now)
-            connection.execute(_MOVE_ANYHOW, values)
+            _MOVE_ANYHOW.run(connection, values)
 
 
 def set_window(connection: Connection, account: str, reset_at: datetime | None, *, afresh: bool, now: datetime) -> None:
     """Let an account's window end at this time, or never; `afresh`, or where the last one is over, it begins now."""
     _add(connection, account)
-    connection.execute(_SET_WINDOW, {"of": account, "ends": reset_at, "afresh": afresh, "now": now})
+    _SET_WINDOW.run(connection, {"of": account, "ends": reset_at, "afresh": afresh, "now": now})
 
 
 def standing(connection: Connection, accounts: Sequence[str], now: datetime) -> dict[str, Balance]:
@@ -181,12 +183,12 @@ def _taken(connection: Connection, account: Account, order: Order, needed: int, 
         "ends": _window_end(limits, now),
     }
     for _ in range(3):  # once more where there was no row, once more where room was made in between
-        row = connection.execute(_TAKE, asked).mappings().one_or_none()
+        row = _TAKE.row(connection, asked)
         if row is not None:
             return _balance(row, now)
         if not _add(connection, account.name):
-            found = connection.execute(_LOCK, {"of": account.name}).mappings().one()
-            balance = _balance(found, now)
+            found = _LOCK.rows(connection, {"of": account.name})
+            balance = _balance(found[0], now)
             shortage = _shortage(balance, hard, needed, order.memory_gb)
             if shortage is not None:
                 raise NoRoom(account, shortage, balance, needed)
@@ -229,7 +231,7 @@ def _open_window(connection: Connection, account: str, now: datetime) -> None:
     kind, _, name = account.partition(":")
     limits = connection.execute(_LIMITS[kind], {"of": name}).scalar_one_or_none()
     _add(connection, account)
-    connection.execute(_BEGIN_WINDOW, {"of": account, "now": now, "ends": _window_end(limits or NO_LIMITS, now)})
+    _BEGIN_WINDOW.run(connection, {"of": account, "now": now, "ends": _window_end(limits or NO_LIMITS, now)})
 
 
 def _window_end(limits: Limits, now: datetime) -> datetime | None:
@@ -241,11 +243,10 @@ def _window_end(limits: Limits, now: datetime) -> datetime | None:
 def _add(connection: Connection, account: str) -> bool:
     """Make an account's row of zeros; False where it has one."""
     zeros = dict.fromkeys(("spent_nanousd", "spent_before_nanousd", "reserved_nanousd", "containers", "memory_gb"), 0)
-    add = insert_new(balances, connection.dialect.name, "account")
-    return connection.execute(add, {"account": account, "reset_at": None, **zeros}).rowcount > 0
+    return _ADD.run(connection, {"account": account, "reset_at": None, **zeros}) > 0
 
 
-def _balance(row: RowMapping, now: datetime) -> Balance:
+def _balance(row: Mapping[Any, Any], now: datetime) -> Balance:
     reset_at: datetime | None = row["reset_at"]
     is_over = reset_at is not None and reset_at <= now
     return Balance(
