@@ -30,7 +30,9 @@ OWNERSHIP: Final = select(
 _SAID: Final = (*_FIELDS, "expires_at")
 _replace = update(containers).where(_c.number == bindparam("id"))
 
-_ADD: Final = Prepared(lambda dialect: insert_new(containers, dialect, "container_id"), *_SAID)
+_ADD: Final = Prepared(
+    lambda dialect: insert_new(containers, dialect, "container_id").returning(_c.container_id), *_SAID
+)
 _LOCK: Final = Prepared(
     select(_c.number, _c.owner, _c.deployment, _c.ending)
     .where(_c.container_id == bindparam("container_id"))
@@ -88,7 +90,7 @@ def is_shared() -> ColumnElement[bool]:
 def add_or_lock(connection: Connection, container: Container) -> Registered | None:
     """Register a container, or lock the row that has its id."""
     row = to_row(container)
-    while not _ADD.run(connection, row):
+    while not _ADD.rows(connection, row):
         found = _LOCK.row(connection, row)
         if found is not None:  # else it was forgotten in between
             return Registered(**found)
@@ -97,7 +99,7 @@ def add_or_lock(connection: Connection, container: Container) -> Registered | No
 
 def replace_row(connection: Connection, number: int, container: Container) -> None:
     """Write over a container whose row is locked. Its shares and files stay."""
-    _REPLACE.run(connection, {"id": number, **to_row(container)})
+    _REPLACE.post(connection, {"id": number, **to_row(container)})
 
 
 def give_away(connection: Connection, number: int, container: Container, *, emptied: bool) -> None:
@@ -105,4 +107,4 @@ def give_away(connection: Connection, number: int, container: Container, *, empt
     connection.execute(_UNSHARE, {"id": number})
     if emptied:
         connection.execute(_EMPTY, {"id": number})
-    _REPLACE_ACCESS.run(connection, {"id": number, **to_row(container)})
+    _REPLACE_ACCESS.post(connection, {"id": number, **to_row(container)})

@@ -16,8 +16,11 @@ from app.storage import holds
 from app.storage.container_rows import add_or_lock, give_away, replace_row
 from app.storage.dialects import insert_new
 from app.storage.engine import Database
-from app.storage.prepared import Prepared
+from app.storage.prepared import Asked, Prepared
 from app.storage.tables import creations
+
+MOST_UNDER_WAY: Final = 4096
+"""Of so many creations the store knows without looking who pays; others are committed alone."""
 
 _c = creations.c
 _FIELDS: Final = tuple(field.name for field in fields(Creation) if field.name != "answer")
@@ -29,10 +32,11 @@ _change = update(creations).where(_c.creation_id == bindparam("id"))
 _change_pending = _change.where(_c.state == CreationState.PENDING)
 
 _ADD: Final = Prepared(
-    lambda dialect: insert_new(creations, dialect, "owner", "idempotency_key"), *(column.name for column in _c)
+    lambda dialect: insert_new(creations, dialect, "owner", "idempotency_key").returning(_c.creation_id),
+    *(column.name for column in _c),
 )
 _BY_ID: Final = Prepared(_by_id)
-_LOCK: Final = Prepared(_by_id.with_for_update())
+_LOCK: Final = Prepared(select(_c.container_id).where(_c.creation_id == bindparam("id")).with_for_update())
 _SAME_KEY: Final = Prepared(
     select(creations).where(_c.owner == bindparam("owner"), _c.idempotency_key == bindparam("idempotency_key"))
 )
@@ -81,6 +85,8 @@ class SqlCreationStore:
     def __init__(self, database: Database, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._database = database
         self._clock = clock
+        self._payers: dict[str, tuple[str, ...]] = {}
+        """By creation id, who pays for those under way: what has the same payers locks the same balances."""
 
     async def begin(
         self, creation: Creation, order: Order, *, same_key_since: datetime, lost_since: datetime | None = None
@@ -97,10 +103,17 @@ class SqlCreationStore:
                     earlier = _claim_lost(connection, creation, lost_since)
                 if earlier is not None:
                     return earlier
-                if _ADD.run(connection, _to_row(creation)):
+                if _ADD.rows(connection, _to_row(creation)):
                     return holds.open_hold(connection, creation.creation_id, order)
 
-        return await self._database.write(work)
+        payers = tuple(account.name for account in order.accounts)
+        while len(self._payers) >= MOST_UNDER_WAY:  # of some nobody hears again
+            del self._payers[next(iter(self._payers))]
+        may_wait = creation.idempotency_key is not None or lost_since is not None  # for another's, with balances locked
+        begun = await self._database.write(work, group=None if may_wait else payers)
+        if not isinstance(begun, Creation):
+            self._payers[creation.creation_id] = payers
+        return begun
 
     async def get(self, creation_id: str) -> Creation | None:
         """The creation with this id. Raises StoreUnavailable."""
@@ -119,17 +132,17 @@ class SqlCreationStore:
         container_id, now = container.container_id, self._clock()
 
         def work(connection: Connection) -> int:
-            creation = _one(connection, _LOCK, id=creation_id)
-            is_known = creation is not None and creation.container_id == container_id
-            was_living = _register(connection, container, is_known=is_known)
-            _DONE.run(connection, {"id": creation_id, "container_id": container_id, **_answer_columns(answer)})
+            locked = _LOCK.ask(connection, {"id": creation_id})
+            was_living = _register(connection, container, locked)
+            _DONE.post(connection, {"id": creation_id, "container_id": container_id, **_answer_columns(answer)})
             return holds.settle_least(connection, creation_id, container, now, is_living=was_living)
 
-        return await self._database.write(work)
+        return await self._database.write(work, group=self._payers.pop(creation_id, None))
 
     async def fail(self, creation_id: str, answer: Answer | None) -> None:
         """Write down that nothing was made, or forget it; what is done stays done. Raises StoreUnavailable."""
         now = self._clock()
+        self._payers.pop(creation_id, None)
 
         def work(connection: Connection) -> None:
             if answer is None:
@@ -174,7 +187,7 @@ def _same_key(connection: Connection, creation: Creation, since: datetime) -> Cr
     if creation.idempotency_key is None:
         return None
     forget = {"of": creation.owner, "key": creation.idempotency_key, "since": since}
-    _FORGET_KEY.run(connection, forget)
+    _FORGET_KEY.post(connection, forget)
     return _one(connection, _SAME_KEY, owner=creation.owner, idempotency_key=creation.idempotency_key)
 
 
@@ -188,8 +201,8 @@ def _claim_lost(connection: Connection, creation: Creation, since: datetime) -> 
     return replace(lost, lost=False)
 
 
-def _register(connection: Connection, container: Container, *, is_known: bool) -> bool:
-    """Add a container, or write over the row with its id; `is_known` where this creation has done so before.
+def _register(connection: Connection, container: Container, creation: Asked) -> bool:
+    """Add a container, or write over the row with its id, which this creation may have done before.
 
     Returns whether the one of this id was living already. Raises ContainerTaken.
     """
@@ -200,9 +213,14 @@ def _register(connection: Connection, container: Container, *, is_known: bool) -
         if (found.owner, found.deployment) != (container.owner, container.deployment):
             raise ContainerTaken
         replace_row(connection, found.number, container)
-    elif not (is_known and found.ending is not None):  # what ended since it was registered does not come back
+    elif found.ending is None or not _has_made(creation, container):  # what ended since then does not come back
         give_away(connection, found.number, container, emptied=True)
     return found.ending is None
+
+
+def _has_made(creation: Asked, container: Container) -> bool:
+    row = creation.row()
+    return row is not None and row["container_id"] == container.container_id
 
 
 def _one(connection: Connection, query: Prepared, **values: Any) -> Creation | None:

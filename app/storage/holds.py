@@ -104,7 +104,7 @@ def open_hold(connection: Connection, hold_id: str, order: Order) -> tuple[Cross
         "spent_nanousd": 0,
         "request_id": order.request_id,
     }
-    _ENTER.run(connection, {"at": order.started_at, "kind": EntryKind.RESERVE, **about})
+    _ENTER.post(connection, {"at": order.started_at, "kind": EntryKind.RESERVE, **about})
     hold = about | {
         "memory_gb": order.memory_gb,
         "nanousd_per_unit": order.price.nanousd_per_unit,
@@ -115,7 +115,7 @@ def open_hold(connection: Connection, hold_id: str, order: Order) -> tuple[Cross
         "covered_until": order.started_at + minutes * MINUTE,
         "closed_at": None,
     }
-    _ADD.run(connection, hold)
+    _ADD.post(connection, hold)
     return crossings
 
 
@@ -214,7 +214,7 @@ def _let_go(connection: Connection, other: Row, now: datetime, *, is_living: boo
         if is_living:
             return False
         _close(connection, other, other["reserved_nanousd"], now)
-    _LET_GO.run(connection, {"id": other["hold_id"]})
+    _LET_GO.post(connection, {"id": other["hold_id"]})
     return True
 
 
@@ -271,7 +271,7 @@ def _post(
         "reserved_nanousd": hold["reserved_nanousd"] + reserved,
         "spent_nanousd": hold["spent_nanousd"] + spent,
     }
-    change.run(connection, {"id": hold["hold_id"], **kept, **amounts})
+    change.post(connection, {"id": hold["hold_id"], **kept, **amounts})
     moved = Move(reserved, spent, alive, alive * hold["memory_gb"])
     if moved != Move():
         balances.move(connection, [(_accounts(hold), moved)], at)

@@ -7,7 +7,7 @@ take 280 µs on SQLite rather than 870, of which SQLite itself needs 84.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, Delete, Dialect, Insert, Select, Update
 from sqlalchemy.exc import DBAPIError
@@ -15,6 +15,11 @@ from sqlalchemy.exc import DBAPIError
 Statement = Select[Any] | Insert | Update | Delete
 Row = dict[str, Any]
 """A row, by the names of its columns."""
+
+SENDING: Final = "sending"
+"""The entry of a connection's `info` that says so."""
+MANY: Final = 4
+"""More rows than this are sent to a server in a pipeline of their own."""
 
 _Convert = Callable[[Any], Any] | None
 
@@ -34,29 +39,43 @@ class Prepared:
         self._by_dialect: dict[str, _Sql] = {}
 
     def run(self, connection: Connection, values: Mapping[str, Any]) -> int:
-        """Run it; how many rows it wrote."""
+        """Run it; how many rows it wrote. NotTogether where statements are only sent: nobody knows it yet."""
         sql = self._sql(connection.dialect)
         count: int = execute(connection, sql.text, sql.bind(values)).rowcount
+        if count < 0:
+            raise NotTogether
         return count
+
+    def post(self, connection: Connection, values: Mapping[str, Any]) -> None:
+        """Run it, and do not look back: where statements are only sent, what it raises comes up later on."""
+        sql = self._sql(connection.dialect)
+        execute(connection, sql.text, sql.bind(values))
+
+    def ask(self, connection: Connection, values: Mapping[str, Any]) -> Asked:
+        """Run it; what it finds is for later, when others have been asked for too."""
+        sql = self._sql(connection.dialect)
+        asked = Asked(connection, execute(connection, sql.text, sql.bind(values)), sql)
+        if connection.dialect.name == "sqlite":  # which would go on reading while others write
+            asked.fetch()
+        return asked
 
     def run_each(self, connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
         """Run it once for each of these; together, so that a server is not waited for after each."""
         sql = self._sql(connection.dialect)
         given = [sql.bind(values) for values in rows]
-        if len(given) == 1:
-            execute(connection, sql.text, given[0])
-        elif given:
+        if len(given) > MANY:
             execute(connection, sql.text, given, many=True)
+        else:
+            for parameters in given:
+                execute(connection, sql.text, parameters)
 
     def rows(self, connection: Connection, values: Mapping[str, Any]) -> list[Row]:
         """Run it; what it found or returns."""
-        sql = self._sql(connection.dialect)
-        return [sql.found(row) for row in execute(connection, sql.text, sql.bind(values)).fetchall()]
+        return self.ask(connection, values).rows()
 
     def row(self, connection: Connection, values: Mapping[str, Any]) -> Row | None:
         """The one row that it finds, if any."""
-        found = self.rows(connection, values)
-        return found[0] if found else None
+        return self.ask(connection, values).row()
 
     def _sql(self, dialect: Dialect) -> _Sql:
         sql = self._by_dialect.get(dialect.name)
@@ -64,6 +83,15 @@ class Prepared:
             statement = self._statement(dialect.name) if callable(self._statement) else self._statement
             sql = self._by_dialect[dialect.name] = _compiled(statement, self._sets, dialect)
         return sql
+
+
+class NotTogether(Exception):
+    """A work went another way than works usually go: it has to be done alone, one statement after the other."""
+
+
+def is_sending(connection: Connection) -> bool:
+    """Whether statements are only sent, so that it is cheap to ask for several things before looking at one."""
+    return bool(connection.info.get(SENDING))
 
 
 def execute(connection: Connection, text: str, parameters: Any = (), *, many: bool = False) -> Any:
@@ -75,10 +103,46 @@ def execute(connection: Connection, text: str, parameters: Any = (), *, many: bo
         else:
             cursor.execute(text, parameters)
     except Exception as error:
-        dialect = connection.dialect
-        driver = dialect.loaded_dbapi.Error
-        raise DBAPIError.instance(text, None, error, driver, hide_parameters=True, dialect=dialect) from error
+        raise as_of_core(error, connection, text) from error
     return cursor
+
+
+def as_of_core(error: Exception, connection: Connection, text: str) -> BaseException:
+    """What Core would raise for a driver's error; any other as it is."""
+    dialect = connection.dialect
+    driver = dialect.loaded_dbapi.Error
+    return DBAPIError.instance(text, None, error, driver, hide_parameters=True, dialect=dialect)
+
+
+class Asked:
+    """A statement that was run, or sent."""
+
+    __slots__ = ("_connection", "_cursor", "_rows", "_sql")
+
+    def __init__(self, connection: Connection, cursor: Any, sql: _Sql) -> None:
+        self._connection = connection
+        self._cursor = cursor
+        self._sql = sql
+        self._rows: list[tuple[Any, ...]] | None = None
+
+    def rows(self) -> list[Row]:
+        """What it found or returns."""
+        found = self._sql.found
+        return [found(row) for row in self.fetch()]
+
+    def fetch(self) -> list[tuple[Any, ...]]:
+        """The driver's rows, once they are here."""
+        if self._rows is None:
+            try:
+                self._rows = self._cursor.fetchall()
+            except Exception as error:
+                raise as_of_core(error, self._connection, self._sql.text) from error
+        return self._rows
+
+    def row(self) -> Row | None:
+        """The one row that it finds, if any."""
+        found = self.rows()
+        return found[0] if found else None
 
 
 class _Sql(NamedTuple):
