@@ -14,8 +14,9 @@ from sqlalchemy import BigInteger, Connection, Integer, bindparam, func, insert,
 
 from app.domain.accounts import NO_LIMITS, Limits
 from app.domain.stores import AuditRow, AuditVerdict, Deed
+from app.storage.column_types import kept
 from app.storage.engine import Database
-from app.storage.tables import audit, kept
+from app.storage.tables import audit
 
 START: Final = bytes(32)
 """What stands in the place of the hash before the first."""

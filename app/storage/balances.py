@@ -5,18 +5,20 @@ Whoever changes several balances goes through them in the order key, user, team,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, RowMapping, Update, bindparam, case, or_, select, update
+from sqlalchemy import BigInteger, ColumnElement, Connection, Update, bindparam, case, or_, select, update
 
 from app.domain.accounts import NO_LIMITS, Account, AccountKind, Limits
 from app.domain.spending import Balance, Crossing, NoRoom, Order, Shortage
 from app.domain.windows import window_end
+from app.storage.column_types import UtcDateTime
 from app.storage.dialects import insert_new
-from app.storage.tables import UtcDateTime, balances, teams, users, virtual_keys
+from app.storage.prepared import NotTogether, Prepared, Row, is_sending
+from app.storage.tables import balances, teams, users, virtual_keys
 
 _b = balances.c
 _ENDLESS: Final = 2**62
@@ -47,10 +49,11 @@ def _moved(*where: ColumnElement[bool]) -> Update:
             containers=_b.containers + bindparam("more_containers"),
             memory_gb=_b.memory_gb + bindparam("more_gb"),
         )
+        .returning(_b.account)
     )
 
 
-_TAKE: Final = (
+_TAKE: Final = Prepared(
     update(balances)
     .where(
         _b.account == bindparam("of"),
@@ -67,15 +70,15 @@ _TAKE: Final = (
     )
     .returning(*_STANDING)
 )
-_MOVE: Final = _moved(or_(_b.reset_at.is_(None), _b.reset_at > _now))
-_MOVE_ANYHOW: Final = _moved()
-_LOCK: Final = select(*_STANDING).where(_b.account == bindparam("of")).with_for_update()
-_BEGIN_WINDOW: Final = (
+_MOVE: Final = Prepared(_moved(or_(_b.reset_at.is_(None), _b.reset_at > _now)))
+_MOVE_ANYHOW: Final = Prepared(_moved())
+_LOCK: Final = Prepared(select(*_STANDING).where(_b.account == bindparam("of")).with_for_update())
+_BEGIN_WINDOW: Final = Prepared(
     update(balances)
     .where(_b.account == bindparam("of"), _is_over)
     .values(spent_before_nanousd=_b.spent_nanousd, reset_at=bindparam("ends", type_=UtcDateTime))
 )
-_SET_WINDOW: Final = (
+_SET_WINDOW: Final = Prepared(
     update(balances)
     .where(_b.account == bindparam("of"))
     .values(
@@ -85,11 +88,14 @@ _SET_WINDOW: Final = (
         ),
     )
 )
+_ADD: Final = Prepared(
+    lambda dialect: insert_new(balances, dialect, "account").returning(_b.account), *(column.name for column in _b)
+)
 _THESE: Final = select(*_STANDING).where(_b.account.in_(bindparam("accounts", expanding=True)))
 
 _RANK: Final = {kind.value: rank for rank, kind in enumerate(AccountKind)}
 _LIMITS: Final = {
-    kind.value: select(table.c.limits).where(id_ == bindparam("of"))
+    kind.value: Prepared(select(table.c.limits).where(id_ == bindparam("of")))
     for kind, table, id_ in (
         (AccountKind.KEY, virtual_keys, virtual_keys.c.key_id),
         (AccountKind.USER, users, users.c.user_id),
@@ -122,8 +128,9 @@ def take(connection: Connection, order: Order, needed_nanousd: int, now: datetim
     Raises NoRoom; what was written until then has to be rolled back.
     """
     crossings: list[Crossing] = []
-    for account in order.accounts:
-        balance = _taken(connection, account, order, needed_nanousd, now)
+    asked = [_asked(account, order, needed_nanousd, now) for account in order.accounts]
+    for account, one, row in zip(order.accounts, asked, _each(connection, _TAKE, asked), strict=True):
+        balance = _taken(connection, account, one, now) if row is None else _balance(row, now)
         limits = account.limits
         if limits is not NO_LIMITS:
             crossings += _crossings(account, balance, order, needed_nanousd)
@@ -136,25 +143,27 @@ def move(connection: Connection, changes: Iterable[tuple[Sequence[str], Move]], 
     for accounts, change in changes:
         for account in accounts:
             totals[account] = totals[account] + change if account in totals else change
-    for account in sorted(totals, key=_place):
-        change = totals[account]
-        values = {
+    asked: list[dict[str, Any]] = [
+        {
             "of": account,
             "now": now,
-            "reserved": change.reserved_nanousd,
-            "spent": change.spent_nanousd,
-            "more_containers": change.containers,
-            "more_gb": change.memory_gb,
+            "reserved": totals[account].reserved_nanousd,
+            "spent": totals[account].spent_nanousd,
+            "more_containers": totals[account].containers,
+            "more_gb": totals[account].memory_gb,
         }
-        if not connection.execute(_MOVE, values).rowcount:
-            _open_window(connection, account, now)
-            connection.execute(_MOVE_ANYHOW, values)
+        for account in sorted(totals, key=_place)
+    ]
+    for one, row in zip(asked, _each(connection, _MOVE, asked), strict=True):
+        if row is None:
+            _open_window(connection, one["of"], now)
+            _MOVE_ANYHOW.rows(connection, one)
 
 
 def set_window(connection: Connection, account: str, reset_at: datetime | None, *, afresh: bool, now: datetime) -> None:
     """Let an account's window end at this time, or never; `afresh`, or where the last one is over, it begins now."""
     _add(connection, account)
-    connection.execute(_SET_WINDOW, {"of": account, "ends": reset_at, "afresh": afresh, "now": now})
+    _SET_WINDOW.run(connection, {"of": account, "ends": reset_at, "afresh": afresh, "now": now})
 
 
 def standing(connection: Connection, accounts: Sequence[str], now: datetime) -> dict[str, Balance]:
@@ -164,13 +173,29 @@ def standing(connection: Connection, accounts: Sequence[str], now: datetime) -> 
     return {account: known.get(account) or Balance(account=account) for account in accounts}
 
 
-def _taken(connection: Connection, account: Account, order: Order, needed: int, now: datetime) -> Balance:
-    """Take the room in one account; its balance afterwards. Raises NoRoom."""
+def _each(connection: Connection, change: Prepared, asked: Sequence[dict[str, Any]]) -> Iterator[Row | None]:
+    """What a change of each of several balances returns: before the next is locked, lest they be out of order.
+
+    Where statements are only sent all are sent at once, and one that finds nothing to change is no affair of a group's.
+    """
+    if not is_sending(connection):
+        for one in asked:
+            yield change.row(connection, one)
+        return
+    for answer in [change.ask(connection, one) for one in asked]:
+        row = answer.row()
+        if row is None:
+            raise NotTogether
+        yield row
+
+
+def _asked(account: Account, order: Order, needed: int, now: datetime) -> dict[str, Any]:
+    """What `_TAKE` has to be given to take the room in one account."""
     limits = account.limits
     hard = NO_LIMITS if limits.shadow else limits
     budget = _ENDLESS if hard.max_budget_nanousd is None else hard.max_budget_nanousd
     memory = _ENDLESS if hard.max_memory_gb is None else hard.max_memory_gb
-    asked = {
+    return {
         "of": account.name,
         "now": now,
         "needed": needed,
@@ -180,16 +205,22 @@ def _taken(connection: Connection, account: Account, order: Order, needed: int, 
         "most_gb_before": memory - order.memory_gb,
         "ends": _window_end(limits, now),
     }
-    for _ in range(3):  # once more where there was no row, once more where room was made in between
-        row = connection.execute(_TAKE, asked).mappings().one_or_none()
-        if row is not None:
-            return _balance(row, now)
+
+
+def _taken(connection: Connection, account: Account, asked: dict[str, Any], now: datetime) -> Balance:
+    """Take the room where that has failed; the balance afterwards. Raises NoRoom."""
+    hard = NO_LIMITS if account.limits.shadow else account.limits
+    needed: int = asked["needed"]
+    for _ in range(3):  # there was no row, or room was made in between
         if not _add(connection, account.name):
-            found = connection.execute(_LOCK, {"of": account.name}).mappings().one()
-            balance = _balance(found, now)
-            shortage = _shortage(balance, hard, needed, order.memory_gb)
+            found = _LOCK.rows(connection, {"of": account.name})
+            balance = _balance(found[0], now)
+            shortage = _shortage(balance, hard, needed, asked["gb"])
             if shortage is not None:
                 raise NoRoom(account, shortage, balance, needed)
+        row = _TAKE.row(connection, asked)
+        if row is not None:
+            return _balance(row, now)
     raise RuntimeError(f"{account.kind} account: its balance has room, and cannot be taken from")
 
 
@@ -227,9 +258,10 @@ def _shortage(balance: Balance, limits: Limits, needed: int, memory_gb: int) -> 
 def _open_window(connection: Connection, account: str, now: datetime) -> None:
     """Begin an account's next window, where the last is over, or its row, where there is none."""
     kind, _, name = account.partition(":")
-    limits = connection.execute(_LIMITS[kind], {"of": name}).scalar_one_or_none()
+    found = _LIMITS[kind].row(connection, {"of": name})
+    limits = NO_LIMITS if found is None else found["limits"]
     _add(connection, account)
-    connection.execute(_BEGIN_WINDOW, {"of": account, "now": now, "ends": _window_end(limits or NO_LIMITS, now)})
+    _BEGIN_WINDOW.post(connection, {"of": account, "now": now, "ends": _window_end(limits, now)})
 
 
 def _window_end(limits: Limits, now: datetime) -> datetime | None:
@@ -241,11 +273,10 @@ def _window_end(limits: Limits, now: datetime) -> datetime | None:
 def _add(connection: Connection, account: str) -> bool:
     """Make an account's row of zeros; False where it has one."""
     zeros = dict.fromkeys(("spent_nanousd", "spent_before_nanousd", "reserved_nanousd", "containers", "memory_gb"), 0)
-    add = insert_new(balances, connection.dialect.name, "account")
-    return connection.execute(add, {"account": account, "reset_at": None, **zeros}).rowcount > 0
+    return bool(_ADD.rows(connection, {"account": account, "reset_at": None, **zeros}))
 
 
-def _balance(row: RowMapping, now: datetime) -> Balance:
+def _balance(row: Mapping[Any, Any], now: datetime) -> Balance:
     reset_at: datetime | None = row["reset_at"]
     is_over = reset_at is not None and reset_at <= now
     return Balance(

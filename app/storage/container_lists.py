@@ -11,9 +11,10 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, Select, and_, bind
 
 from app.domain.containers import Access, Container, Ending
 from app.domain.ports import ContainerFilter, ContainerQuery, ContainerRecord, UnknownCursor
+from app.storage.column_types import UtcDateTime
 from app.storage.container_rows import CONTAINER, NOT_ENDED, is_shared, to_container
 from app.storage.dialects import among
-from app.storage.tables import UtcDateTime, container_files, container_shares, containers
+from app.storage.tables import container_files, container_shares, containers
 
 _c = containers.c
 _NUMBERED: Final = select(_c.number, *CONTAINER)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import fields
 from itertools import groupby
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Row, RowMapping, bindparam, delete, select, update
 
 from app.domain.containers import Container, Ending, Ownership
 from app.storage.dialects import NOW, insert_new
+from app.storage.prepared import Prepared
 from app.storage.tables import container_files, container_shares, containers
 
 _c = containers.c
@@ -26,15 +27,30 @@ OWNERSHIP: Final = select(
 ).select_from(containers.outerjoin(container_shares))
 """A row for each share, or one for a container that has none. The rows of a container have to stand together."""
 
-_LOCK: Final = (
+_SAID: Final = (*_FIELDS, "expires_at")
+_replace = update(containers).where(_c.number == bindparam("id"))
+
+_ADD: Final = Prepared(
+    lambda dialect: insert_new(containers, dialect, "container_id").returning(_c.container_id), *_SAID
+)
+_LOCK: Final = Prepared(
     select(_c.number, _c.owner, _c.deployment, _c.ending)
     .where(_c.container_id == bindparam("container_id"))
     .with_for_update()
 )
-_REPLACE: Final = update(containers).where(_c.number == bindparam("id"))
-_REPLACE_ACCESS: Final = _REPLACE.values(access_changed_at=NOW)
+_REPLACE: Final = Prepared(_replace, *_SAID)
+_REPLACE_ACCESS: Final = Prepared(_replace.values(access_changed_at=NOW), *_SAID)
 _UNSHARE: Final = delete(container_shares).where(container_shares.c.number == bindparam("id"))
 _EMPTY: Final = delete(container_files).where(container_files.c.number == bindparam("id"))
+
+
+class Registered(NamedTuple):
+    """A container's row, which is locked."""
+
+    number: int
+    owner: str | None
+    deployment: str
+    ending: Ending | None
 
 
 def to_row(container: Container) -> dict[str, Any]:
@@ -71,19 +87,19 @@ def is_shared() -> ColumnElement[bool]:
     return held.correlate(containers).exists()
 
 
-def add_or_lock(connection: Connection, container: Container) -> Row[Any, Any, Any, Any] | None:
-    """Register a container, or lock the row that has its id: its number, owner, deployment and ending."""
-    add = insert_new(containers, connection.dialect.name, "container_id")
-    while not connection.execute(add, to_row(container)).rowcount:
-        found = connection.execute(_LOCK, {"container_id": container.container_id}).one_or_none()
+def add_or_lock(connection: Connection, container: Container) -> Registered | None:
+    """Register a container, or lock the row that has its id."""
+    row = to_row(container)
+    while not _ADD.rows(connection, row):
+        found = _LOCK.row(connection, row)
         if found is not None:  # else it was forgotten in between
-            return found
+            return Registered(**found)
     return None
 
 
 def replace_row(connection: Connection, number: int, container: Container) -> None:
     """Write over a container whose row is locked. Its shares and files stay."""
-    connection.execute(_REPLACE, {"id": number, **to_row(container)})
+    _REPLACE.post(connection, {"id": number, **to_row(container)})
 
 
 def give_away(connection: Connection, number: int, container: Container, *, emptied: bool) -> None:
@@ -91,4 +107,4 @@ def give_away(connection: Connection, number: int, container: Container, *, empt
     connection.execute(_UNSHARE, {"id": number})
     if emptied:
         connection.execute(_EMPTY, {"id": number})
-    connection.execute(_REPLACE_ACCESS, {"id": number, **to_row(container)})
+    _REPLACE_ACCESS.post(connection, {"id": number, **to_row(container)})

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, RowMapping, Select, bindparam, delete, select, update
+from sqlalchemy import Connection, bindparam, delete, select, update
 
 from app.domain.containers import Answer, Container, Creation, CreationState
 from app.domain.ports import ContainerTaken
@@ -16,17 +16,31 @@ from app.storage import holds
 from app.storage.container_rows import add_or_lock, give_away, replace_row
 from app.storage.dialects import insert_new
 from app.storage.engine import Database
+from app.storage.prepared import Asked, Prepared
 from app.storage.tables import creations
+
+MOST_UNDER_WAY: Final = 4096
+"""Of so many creations the store knows without looking who pays; others are committed alone."""
 
 _c = creations.c
 _FIELDS: Final = tuple(field.name for field in fields(Creation) if field.name != "answer")
 
-_BY_ID: Final = select(creations).where(_c.creation_id == bindparam("id"))
-_LOCK: Final = _BY_ID.with_for_update()
-_SAME_KEY: Final = select(creations).where(
-    _c.owner == bindparam("owner"), _c.idempotency_key == bindparam("idempotency_key")
+_ANSWER: Final = ("answer_status", "answer_type", "answer_body")
+
+_by_id = select(creations).where(_c.creation_id == bindparam("id"))
+_change = update(creations).where(_c.creation_id == bindparam("id"))
+_change_pending = _change.where(_c.state == CreationState.PENDING)
+
+_ADD: Final = Prepared(
+    lambda dialect: insert_new(creations, dialect, "owner", "idempotency_key").returning(_c.creation_id),
+    *(column.name for column in _c),
 )
-_FORGET_KEY: Final = (
+_BY_ID: Final = Prepared(_by_id)
+_LOCK: Final = Prepared(select(_c.container_id).where(_c.creation_id == bindparam("id")).with_for_update())
+_SAME_KEY: Final = Prepared(
+    select(creations).where(_c.owner == bindparam("owner"), _c.idempotency_key == bindparam("idempotency_key"))
+)
+_FORGET_KEY: Final = Prepared(
     update(creations)
     .where(
         _c.owner == bindparam("of"),
@@ -35,7 +49,7 @@ _FORGET_KEY: Final = (
     )
     .values(idempotency_key=None)
 )
-_OLDEST_LOST: Final = (
+_OLDEST_LOST: Final = Prepared(
     select(creations)
     .where(
         _c.key_id == bindparam("key_id"),
@@ -48,10 +62,13 @@ _OLDEST_LOST: Final = (
     .limit(1)
     .with_for_update()  # of two who want it, the second waits and then goes on to the next
 )
-_CHANGE: Final = update(creations).where(_c.creation_id == bindparam("id"))
-_CHANGE_PENDING: Final = _CHANGE.where(_c.state == CreationState.PENDING)
-_FAIL: Final = _CHANGE.where(_c.state != CreationState.DONE)
-_FORGET: Final = delete(creations).where(_c.creation_id == bindparam("id"), _c.state != CreationState.DONE)
+_DONE: Final = Prepared(_change.values(state=CreationState.DONE), "container_id", *_ANSWER)
+_SET_LOST: Final = Prepared(_change, "lost")
+_MOVE: Final = Prepared(_change_pending, "deployment")
+_GIVE_UP: Final = Prepared(_change_pending, "lease_until")
+_GIVE_UP_ANSWERED: Final = Prepared(_change_pending, "lease_until", *_ANSWER)
+_FAIL: Final = Prepared(_change.where(_c.state != CreationState.DONE).values(state=CreationState.FAILED), *_ANSWER)
+_FORGET: Final = Prepared(delete(creations).where(_c.creation_id == bindparam("id"), _c.state != CreationState.DONE))
 _RENEW: Final = update(creations).where(
     _c.creation_id.in_(bindparam("ids", expanding=True)), _c.state == CreationState.PENDING
 )
@@ -68,6 +85,8 @@ class SqlCreationStore:
     def __init__(self, database: Database, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._database = database
         self._clock = clock
+        self._payers: dict[str, tuple[str, ...]] = {}
+        """By creation id, who pays for those under way: what has the same payers locks the same balances."""
 
     async def begin(
         self, creation: Creation, order: Order, *, same_key_since: datetime, lost_since: datetime | None = None
@@ -78,17 +97,23 @@ class SqlCreationStore:
         """
 
         def work(connection: Connection) -> Creation | tuple[Crossing, ...]:
-            add = insert_new(creations, connection.dialect.name, "owner", "idempotency_key")
             while True:
                 earlier = _same_key(connection, creation, same_key_since)
                 if earlier is None and lost_since is not None:
                     earlier = _claim_lost(connection, creation, lost_since)
                 if earlier is not None:
                     return earlier
-                if connection.execute(add, _to_row(creation)).rowcount:
+                if _ADD.rows(connection, _to_row(creation)):
                     return holds.open_hold(connection, creation.creation_id, order)
 
-        return await self._database.write(work)
+        payers = tuple(account.name for account in order.accounts)
+        while len(self._payers) >= MOST_UNDER_WAY:  # of some nobody hears again
+            del self._payers[next(iter(self._payers))]
+        may_wait = creation.idempotency_key is not None or lost_since is not None  # for another's, with balances locked
+        begun = await self._database.write(work, group=None if may_wait else payers)
+        if not isinstance(begun, Creation):
+            self._payers[creation.creation_id] = payers
+        return begun
 
     async def get(self, creation_id: str) -> Creation | None:
         """The creation with this id. Raises StoreUnavailable."""
@@ -97,7 +122,7 @@ class SqlCreationStore:
     async def move(self, creation_id: str, deployment: str) -> None:
         """Commit that it is sent to another deployment now. Raises StoreUnavailable."""
         change = {"id": creation_id, "deployment": deployment}
-        await self._database.write(lambda connection: connection.execute(_CHANGE_PENDING, change))
+        await self._database.write(lambda connection: _MOVE.run(connection, change))
 
     async def complete(self, creation_id: str, container: Container, answer: Answer) -> int:
         """Register the container that was made, and the answer; the least that it costs, which is settled.
@@ -107,38 +132,37 @@ class SqlCreationStore:
         container_id, now = container.container_id, self._clock()
 
         def work(connection: Connection) -> int:
-            creation = _one(connection, _LOCK, id=creation_id)
-            is_known = creation is not None and creation.container_id == container_id
-            was_living = _register(connection, container, is_known=is_known)
-            done = {"state": CreationState.DONE, "container_id": container_id, **_answer_columns(answer)}
-            connection.execute(_CHANGE, {"id": creation_id, **done})
+            locked = _LOCK.ask(connection, {"id": creation_id})
+            was_living = _register(connection, container, locked)
+            _DONE.post(connection, {"id": creation_id, "container_id": container_id, **_answer_columns(answer)})
             return holds.settle_least(connection, creation_id, container, now, is_living=was_living)
 
-        return await self._database.write(work)
+        return await self._database.write(work, group=self._payers.pop(creation_id, None))
 
     async def fail(self, creation_id: str, answer: Answer | None) -> None:
         """Write down that nothing was made, or forget it; what is done stays done. Raises StoreUnavailable."""
         now = self._clock()
+        self._payers.pop(creation_id, None)
 
         def work(connection: Connection) -> None:
             if answer is None:
-                ended = connection.execute(_FORGET, {"id": creation_id})
+                ended = _FORGET.run(connection, {"id": creation_id})
             else:
-                failed = {"state": CreationState.FAILED, **_answer_columns(answer)}
-                ended = connection.execute(_FAIL, {"id": creation_id, **failed})
-            if ended.rowcount:
+                ended = _FAIL.run(connection, {"id": creation_id, **_answer_columns(answer)})
+            if ended:
                 holds.release(connection, creation_id, now)
 
         await self._database.write(work)
 
     async def give_up(self, creation_id: str, at: datetime, answer: Answer | None = None) -> None:
         """Stop answering for one that may have been made or not; it stays pending. Raises StoreUnavailable."""
-        change = {"id": creation_id, "lease_until": at} | (_answer_columns(answer) if answer is not None else {})
-        await self._database.write(lambda connection: connection.execute(_CHANGE_PENDING, change))
+        give_up = _GIVE_UP if answer is None else _GIVE_UP_ANSWERED
+        change = {"id": creation_id, "lease_until": at, **_answer_columns(answer)}
+        await self._database.write(lambda connection: give_up.run(connection, change))
 
     async def set_lost(self, creation_id: str) -> None:
         """Write down that its client did not get the answer. Raises StoreUnavailable."""
-        await self._database.write(lambda connection: connection.execute(_CHANGE, {"id": creation_id, "lost": True}))
+        await self._database.write(lambda connection: _SET_LOST.run(connection, {"id": creation_id, "lost": True}))
 
     async def renew(self, creation_ids: Sequence[str], lease_until: datetime) -> None:
         """Go on answering for creations that are pending. Raises StoreUnavailable."""
@@ -163,7 +187,7 @@ def _same_key(connection: Connection, creation: Creation, since: datetime) -> Cr
     if creation.idempotency_key is None:
         return None
     forget = {"of": creation.owner, "key": creation.idempotency_key, "since": since}
-    connection.execute(_FORGET_KEY, forget)
+    _FORGET_KEY.post(connection, forget)
     return _one(connection, _SAME_KEY, owner=creation.owner, idempotency_key=creation.idempotency_key)
 
 
@@ -173,12 +197,12 @@ def _claim_lost(connection: Connection, creation: Creation, since: datetime) -> 
     lost = _one(connection, _OLDEST_LOST, **request)
     if lost is None:
         return None
-    connection.execute(_CHANGE, {"id": lost.creation_id, "lost": False})
+    _SET_LOST.run(connection, {"id": lost.creation_id, "lost": False})
     return replace(lost, lost=False)
 
 
-def _register(connection: Connection, container: Container, *, is_known: bool) -> bool:
-    """Add a container, or write over the row with its id; `is_known` where this creation has done so before.
+def _register(connection: Connection, container: Container, creation: Asked) -> bool:
+    """Add a container, or write over the row with its id, which this creation may have done before.
 
     Returns whether the one of this id was living already. Raises ContainerTaken.
     """
@@ -189,13 +213,18 @@ def _register(connection: Connection, container: Container, *, is_known: bool) -
         if (found.owner, found.deployment) != (container.owner, container.deployment):
             raise ContainerTaken
         replace_row(connection, found.number, container)
-    elif not (is_known and found.ending is not None):  # what ended since it was registered does not come back
+    elif found.ending is None or not _has_made(creation, container):  # what ended since then does not come back
         give_away(connection, found.number, container, emptied=True)
     return found.ending is None
 
 
-def _one(connection: Connection, query: Select[Any], **values: Any) -> Creation | None:
-    row = connection.execute(query, values).mappings().one_or_none()
+def _has_made(creation: Asked, container: Container) -> bool:
+    row = creation.row()
+    return row is not None and row["container_id"] == container.container_id
+
+
+def _one(connection: Connection, query: Prepared, **values: Any) -> Creation | None:
+    row = query.row(connection, values)
     return None if row is None else _from_row(row)
 
 
@@ -203,7 +232,7 @@ def _to_row(creation: Creation) -> dict[str, Any]:
     return {name: getattr(creation, name) for name in _FIELDS} | _answer_columns(creation.answer)
 
 
-def _from_row(row: RowMapping) -> Creation:
+def _from_row(row: Mapping[Any, Any]) -> Creation:
     answer = None
     if row["answer_status"] is not None:
         answer = Answer(status=row["answer_status"], content_type=row["answer_type"], body=row["answer_body"])
@@ -212,5 +241,5 @@ def _from_row(row: RowMapping) -> Creation:
 
 def _answer_columns(answer: Answer | None) -> dict[str, Any]:
     if answer is None:
-        return dict.fromkeys(("answer_status", "answer_type", "answer_body"))
+        return dict.fromkeys(_ANSWER)
     return {"answer_status": answer.status, "answer_type": answer.content_type, "answer_body": answer.body}

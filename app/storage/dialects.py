@@ -5,11 +5,11 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from sqlalchemy import ColumnElement, Insert, Select, Table, any_, func, literal
+from sqlalchemy import ColumnElement, Select, Table, any_, func, literal
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-from app.storage.tables import UtcDateTime
+from app.storage.column_types import UtcDateTime
 
 if TYPE_CHECKING:
     from sqlalchemy.dialects.postgresql import Insert as ConflictingInsert
@@ -19,7 +19,7 @@ _SQLITE_TIME: Final = "%Y-%m-%d %H:%M:%f000"
 
 
 @cache
-def insert_new(table: Table, dialect: str, *unique: str) -> Insert:
+def insert_new(table: Table, dialect: str, *unique: str) -> ConflictingInsert:
     """INSERT a row, or none (`rowcount` is 0) where another row has the same values in these unique columns.
 
     Waits for a transaction that is just inserting such a row.

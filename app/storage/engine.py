@@ -7,17 +7,18 @@ transaction, however many statements are in it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future
 from math import inf
 from time import monotonic
-from typing import Final, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection
 
 from app.domain.ports import StoreUnavailable
 from app.storage import migrations
+from app.storage.backend import Backend
+from app.storage.commits import Commits, Job, tell, too_late
 from app.storage.errors import UnsupportedDatabase, outages
 from app.storage.sqlite import SqliteFile
 
@@ -28,22 +29,6 @@ ANSWER_SECONDS: Final = 20.0
 
 CLOSE_SECONDS: Final = 5.0
 """How long work that waits for its turn may still begin once the database is being closed."""
-
-
-class Backend(Protocol):
-    """What one kind of database is. Its methods block."""
-
-    engine: Engine
-    readers: ThreadPoolExecutor
-    writers: ThreadPoolExecutor
-
-    def create(self) -> None:
-        """Make what is missing and can be made here. Raises StoreUnavailable."""
-        ...
-
-    def migrating(self) -> AbstractContextManager[Connection]:
-        """A transaction that has the migrations' lock."""
-        ...
 
 
 class Database:
@@ -61,6 +46,7 @@ class Database:
         self._reading = backend.engine
         self._writing = backend.engine.execution_options(write=True)
         self._closes_at = inf
+        self._commits = Commits(backend, self._writing, lambda: self._closes_at)
 
     @classmethod
     def open(cls, url: str) -> Database:
@@ -85,22 +71,36 @@ class Database:
         Safe while other processes do the same, and takes the time it takes. Raises StoreUnavailable, or
         UnsupportedDatabase where a newer version has already changed the tables.
         """
-        await _answer(self._backend.writers.submit(self._migrate), seconds=None)
+        migration = asyncio.wrap_future(self._backend.writers.submit(self._migrate))
+        await asyncio.wait([migration])  # which does not stop it
+        return migration.result()
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """What `work` returns, in a transaction that only reads. Raises StoreUnavailable, and what `work` raises."""
-        return await self._transact(self._backend.readers, self._reading, work)
+        answer, job = self._asked(work)
+        self._backend.readers.submit(self._read, job)
+        return await _answered(answer)
 
-    async def write(self, work: Callable[[Connection], T]) -> T:
-        """What `work` returns, once it is committed; what it raises rolls back. Raises StoreUnavailable."""
-        return await self._transact(self._backend.writers, self._writing, work)
+    async def write(self, work: Callable[[Connection], T], group: Hashable = None) -> T:
+        """What `work` returns, once it is committed; what it raises rolls back. Raises StoreUnavailable.
+
+        It may be committed together with others: on SQLite with any, else with those of the same `group`, which lock
+        the same rows. What it does to the database is undone, and it sees what others before it have done, though
+        they may yet fail: then all that was seen by it fails as well.
+        """
+        answer, job = self._asked(work)
+        self._commits.submit(job, self._group(job, group))
+        return await _answered(answer)
 
     def write_blocking(self, work: Callable[[Connection], T]) -> T:
         """`write`, for a thread: it blocks until the work is committed. Never for the event loop."""
+        answer: Future[T] = Future()
+        job = Job(work, monotonic() + ANSWER_SECONDS, answer)
         try:
-            return self._submit(self._backend.writers, self._writing, work).result(ANSWER_SECONDS)
+            self._commits.submit(job, self._group(job, None))
+            return answer.result(ANSWER_SECONDS)
         except TimeoutError:
-            raise _too_late() from None
+            raise too_late() from None
         except RuntimeError:  # the threads have ended
             raise StoreUnavailable("the database is closed") from None
 
@@ -109,19 +109,28 @@ class Database:
         self._closes_at = monotonic() + CLOSE_SECONDS
         await asyncio.to_thread(self._close)
 
-    async def _transact(self, threads: ThreadPoolExecutor, engine: Engine, work: Callable[[Connection], T]) -> T:
-        return await _answer(self._submit(threads, engine, work), ANSWER_SECONDS)
+    def _asked(self, work: Callable[[Connection], T]) -> tuple[asyncio.Future[T], Job[T]]:
+        """A job, and the future of what comes of it."""
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[T] = loop.create_future()
+        return answer, Job(work, monotonic() + ANSWER_SECONDS, answer, loop)
 
-    def _submit(self, threads: ThreadPoolExecutor, engine: Engine, work: Callable[[Connection], T]) -> Future[T]:
-        expires_at = monotonic() + ANSWER_SECONDS
+    def _group(self, job: Job[Any], group: Hashable) -> Hashable:
+        """What a job is committed with: everything where only one may write, else its group, or nothing but itself."""
+        if self._backend.one_writer:
+            return None
+        return job if group is None else group
 
-        def transaction() -> T:
-            if monotonic() > min(expires_at, self._closes_at):
-                raise _too_late()
-            with outages(), engine.begin() as connection:
-                return work(connection)
-
-        return threads.submit(transaction)
+    def _read(self, job: Job[Any]) -> None:
+        """One transaction for one job, on a thread."""
+        try:
+            if monotonic() > min(job.expires_at, self._closes_at):
+                raise too_late()
+            with outages(), self._reading.begin() as connection:
+                job.do(connection)
+        except BaseException as error:
+            job.fail(error)
+        tell([job])
 
     def _migrate(self) -> None:
         with outages():
@@ -141,21 +150,15 @@ class Database:
         self._backend.engine.dispose()
 
 
-async def _answer(job: Future[T], seconds: float | None) -> T:
-    """What a job returns or raises, or StoreUnavailable after so many seconds; never stops the job."""
-    answer = asyncio.wrap_future(job)
-    answer.add_done_callback(_taken)
-    done, _ = await asyncio.wait([answer], timeout=seconds)
-    if not done:
-        raise _too_late()
-    return answer.result()
+async def _answered(answer: asyncio.Future[T]) -> T:
+    """What comes of a job, or StoreUnavailable after ANSWER_SECONDS; never stops the job."""
+    timer = answer.get_loop().call_later(ANSWER_SECONDS, _give_up, answer)
+    try:
+        return await answer
+    finally:
+        timer.cancel()
 
 
-def _taken(answer: asyncio.Future[T]) -> None:
-    """Take what a job raised, which asyncio would otherwise report where nobody waits any more."""
-    if not answer.cancelled():
-        answer.exception()
-
-
-def _too_late() -> StoreUnavailable:
-    return StoreUnavailable("the database did not answer (out of time)")
+def _give_up(answer: asyncio.Future[T]) -> None:
+    if not answer.done():
+        answer.set_exception(too_late())

@@ -17,11 +17,16 @@ _OUR_MISTAKES: Final = (DataError, IntegrityError, NotSupportedError, Programmin
 _WHY_NOT_CONNECTED: Final = re.compile(
     r"(?: failed: | bad: |\[Errno -?[0-9]+\] )((?:FATAL: |invalid )[ -~]+|[A-Za-z ]+)$", re.MULTILINE
 )
+_DEADLOCK: Final = "40P01"
 _NAME: Final = re.compile(r':? "[^"]*"')
 
 
 class UnsupportedDatabase(Exception):
     """This database URL, or this database, cannot be used; the message says why and never holds the URL."""
+
+
+class Deadlocked(StoreUnavailable):
+    """Two transactions waited for each other, and the database gave this one up."""
 
 
 @contextmanager
@@ -37,7 +42,9 @@ def outages() -> Iterator[None]:
 
 def unavailable(cause: BaseException) -> StoreUnavailable:
     """Say why in a code or a few words: the whole text may hold addresses, names and values."""
-    return StoreUnavailable(f"the database did not answer ({_reason(cause)})")
+    reason = _reason(cause)
+    kind = Deadlocked if reason == _DEADLOCK else StoreUnavailable
+    return kind(f"the database did not answer ({reason})")
 
 
 def _reason(cause: BaseException) -> str:

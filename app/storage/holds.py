@@ -9,13 +9,14 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, RowMapping, bindparam, insert, or_, select, update
+from sqlalchemy import Connection, bindparam, insert, or_, select, update
 
 from app.domain.accounts import AccountKind
 from app.domain.containers import Container
 from app.domain.spending import MINUTE, Crossing, EntryKind, Extension, Order, Price
 from app.storage import balances
 from app.storage.balances import Move
+from app.storage.prepared import Prepared, Row
 from app.storage.tables import entries, holds
 
 LONGEST: Final = 366 * 24 * 60
@@ -24,24 +25,33 @@ LONGEST: Final = 366 * 24 * 60
 _h = holds.c
 _IS_OPEN: Final = _h.closed_at.is_(None)
 
-_ADD: Final = insert(holds)
-_ENTER: Final = insert(entries)
-_LOCK: Final = select(holds).where(_h.hold_id == bindparam("id")).with_for_update()
-_LOCK_BOTH: Final = (
-    select(holds).where(or_(_h.hold_id == bindparam("id"), _h.container_id == bindparam("container_id")))
-).with_for_update()
-_LOCK_OPEN_OF: Final = select(holds).where(_h.container_id == bindparam("container_id"), _IS_OPEN).with_for_update()
-_CHANGE: Final = update(holds).where(_h.hold_id == bindparam("id"))
-_LET_GO: Final = _CHANGE.values(container_id=None)
-_CLOSE: Final = _CHANGE.values(closed_at=bindparam("closed"), reserved_nanousd=0, spent_nanousd=bindparam("spent"))
-_LOCK_EXPIRED: Final = (
+_lock = select(holds).with_for_update()
+_change = update(holds).where(_h.hold_id == bindparam("id"))
+
+_ADD: Final = Prepared(insert(holds), *(column.name for column in _h))
+_ENTER: Final = Prepared(insert(entries), *(column.name for column in entries.c if column.name != "number"))
+_LOCK: Final = Prepared(_lock.where(_h.hold_id == bindparam("id")))
+_LOCK_BOTH: Final = Prepared(
+    _lock.where(or_(_h.hold_id == bindparam("id"), _h.container_id == bindparam("container_id")))
+)
+_LOCK_OPEN_OF: Final = Prepared(_lock.where(_h.container_id == bindparam("container_id"), _IS_OPEN))
+_MADE: Final = Prepared(
+    _change,
+    *("container_id", "deployment", "minutes", "covered_until", "closed_at", "reserved_nanousd", "spent_nanousd"),
+)
+_PROLONG: Final = Prepared(_change, "covered_until", "reserved_nanousd", "spent_nanousd")
+_LET_GO: Final = Prepared(_change.values(container_id=None))
+_CLOSE: Final = Prepared(
+    _change.values(closed_at=bindparam("closed"), reserved_nanousd=0, spent_nanousd=bindparam("spent"))
+)
+_LOCK_EXPIRED: Final = Prepared(
     select(holds)
     .where(_IS_OPEN, _h.covered_until < bindparam("before"), _h.container_id.is_not(None))
     .order_by(_h.covered_until)
     .limit(bindparam("most"))
     .with_for_update(skip_locked=True)
 )
-_LOCK_ABANDONED: Final = (
+_LOCK_ABANDONED: Final = Prepared(
     select(holds)
     .where(_IS_OPEN, _h.covered_until < bindparam("before"), _h.container_id.is_(None))
     .order_by(_h.covered_until)
@@ -94,7 +104,7 @@ def open_hold(connection: Connection, hold_id: str, order: Order) -> tuple[Cross
         "spent_nanousd": 0,
         "request_id": order.request_id,
     }
-    connection.execute(_ENTER, {"at": order.started_at, "kind": EntryKind.RESERVE, **about})
+    _ENTER.post(connection, {"at": order.started_at, "kind": EntryKind.RESERVE, **about})
     hold = about | {
         "memory_gb": order.memory_gb,
         "nanousd_per_unit": order.price.nanousd_per_unit,
@@ -105,7 +115,7 @@ def open_hold(connection: Connection, hold_id: str, order: Order) -> tuple[Cross
         "covered_until": order.started_at + minutes * MINUTE,
         "closed_at": None,
     }
-    connection.execute(_ADD, hold)
+    _ADD.post(connection, hold)
     return crossings
 
 
@@ -116,7 +126,7 @@ def settle_least(connection: Connection, hold_id: str, container: Container, now
     for it already goes on then, and this costs nothing. What was released before is held again.
     """
     container_id = container.container_id
-    found = connection.execute(_LOCK_BOTH, {"id": hold_id, "container_id": container_id}).mappings().all()
+    found = _LOCK_BOTH.rows(connection, {"id": hold_id, "container_id": container_id})
     hold = next((row for row in found if row["hold_id"] == hold_id), None)
     if hold is None:
         return 0
@@ -144,7 +154,7 @@ def settle_least(connection: Connection, hold_id: str, container: Container, now
         "covered_until": hold["started_at"] + minutes * MINUTE,
         "closed_at": None,
     }
-    _post(connection, hold, postings, now, kept, alive=0 if was_open else 1)
+    _post(connection, hold, postings, now, change=_MADE, kept=kept, alive=0 if was_open else 1)
     return least
 
 
@@ -157,7 +167,7 @@ def release(connection: Connection, hold_id: str, now: datetime) -> None:
 
 def settle_deleted(connection: Connection, container_id: str, at: datetime, request_id: str | None) -> int:
     """The container was deleted at this time: settle what it cost, release the rest. Returns what that spent."""
-    hold = connection.execute(_LOCK_OPEN_OF, {"container_id": container_id}).mappings().one_or_none()
+    hold = _LOCK_OPEN_OF.row(connection, {"container_id": container_id})
     if hold is None:
         return 0
     minutes = max(1, -((hold["started_at"] - at) // MINUTE))  # those that have begun
@@ -169,7 +179,7 @@ def settle_deleted(connection: Connection, container_id: str, at: datetime, requ
 
 def extend(connection: Connection, container_id: str, used_at: datetime) -> Extension | None:
     """The container was used and lives longer: reserve what that may cost. None where nothing is held for it."""
-    hold = connection.execute(_LOCK_OPEN_OF, {"container_id": container_id}).mappings().one_or_none()
+    hold = _LOCK_OPEN_OF.row(connection, {"container_id": container_id})
     if hold is None:
         return None
     life = timedelta(minutes=hold["minutes"])
@@ -180,45 +190,45 @@ def extend(connection: Connection, container_id: str, used_at: datetime) -> Exte
     covered_until = hold["started_at"] + minutes * MINUTE
     reserved = _price(hold).cost(minutes) - hold["reserved_nanousd"] - hold["spent_nanousd"]
     postings = [Posting(EntryKind.RESERVE, reserved, 0)] if reserved > 0 else []
-    _post(connection, hold, postings, used_at, {"covered_until": covered_until})
+    _post(connection, hold, postings, used_at, change=_PROLONG, kept={"covered_until": covered_until})
     return Extension(covered_until=covered_until, free_until=covered_until - life, reserved_nanousd=max(reserved, 0))
 
 
 def close_expired(connection: Connection, before: datetime, now: datetime, limit: int) -> int:
     """Settle holds that covered their containers until before this time; how many those were."""
-    found = connection.execute(_LOCK_EXPIRED, {"before": before, "most": limit}).mappings().all()
+    found = _LOCK_EXPIRED.rows(connection, {"before": before, "most": limit})
     _close_all(connection, [(hold, hold["reserved_nanousd"]) for hold in found], now)
     return len(found)
 
 
 def release_abandoned(connection: Connection, before: datetime, now: datetime, limit: int) -> int:
     """Release holds of creates of which nobody ever learned what came; how many those were."""
-    found = connection.execute(_LOCK_ABANDONED, {"before": before, "most": limit}).mappings().all()
+    found = _LOCK_ABANDONED.rows(connection, {"before": before, "most": limit})
     _close_all(connection, [(hold, 0) for hold in found], now)
     return len(found)
 
 
-def _let_go(connection: Connection, other: RowMapping, now: datetime, *, is_living: bool) -> bool:
+def _let_go(connection: Connection, other: Row, now: datetime, *, is_living: bool) -> bool:
     """Have a hold that paid for an earlier container let go of its id; False for one that pays for this one."""
     if other["closed_at"] is None:
         if is_living:
             return False
         _close(connection, other, other["reserved_nanousd"], now)
-    connection.execute(_LET_GO, {"id": other["hold_id"]})
+    _LET_GO.post(connection, {"id": other["hold_id"]})
     return True
 
 
-def _release(connection: Connection, hold: RowMapping, now: datetime) -> None:
+def _release(connection: Connection, hold: Row, now: datetime) -> None:
     if hold["closed_at"] is None and hold["container_id"] is None:
         _close(connection, hold, 0, now)
 
 
-def _close(connection: Connection, hold: RowMapping, spent: int, at: datetime, request_id: str | None = None) -> None:
+def _close(connection: Connection, hold: Row, spent: int, at: datetime, request_id: str | None = None) -> None:
     _close_all(connection, [(hold, spent)], at, request_id)
 
 
 def _close_all(
-    connection: Connection, closing: Sequence[tuple[RowMapping, int]], at: datetime, request_id: str | None = None
+    connection: Connection, closing: Sequence[tuple[Row, int]], at: datetime, request_id: str | None = None
 ) -> None:
     """Spend so much of what each of these has reserved, give the rest back, and hold nothing any more."""
     if not closing:
@@ -234,50 +244,50 @@ def _close_all(
         lines += _lines(hold, postings, at, request_id or hold["request_id"])
         changes.append({"id": hold["hold_id"], "closed": at, "spent": hold["spent_nanousd"] + spent})
         moves.append((_accounts(hold), Move(-reserved, spent, -1, -hold["memory_gb"])))
-    if lines:
-        connection.execute(_ENTER, lines)
-    connection.execute(_CLOSE, changes)
+    _ENTER.run_each(connection, lines)
+    _CLOSE.run_each(connection, changes)
     balances.move(connection, moves, at)
 
 
 def _post(
     connection: Connection,
-    hold: RowMapping,
+    hold: Row,
     postings: Sequence[Posting],
     at: datetime,
-    kept: dict[str, Any],
     *,
+    change: Prepared,
+    kept: dict[str, Any],
     alive: int = 0,
 ) -> None:
-    """Write entries, and what they and `kept` make of the hold. `alive` is 1 for one that is held again."""
+    """Write entries, and what `change` makes of the hold with them and `kept`.
+
+    `alive` is 1 for one that is held again.
+    """
     postings = [posting for posting in postings if posting.reserved_nanousd or posting.spent_nanousd]
     reserved = sum(posting.reserved_nanousd for posting in postings)
     spent = sum(posting.spent_nanousd for posting in postings)
-    if postings:
-        connection.execute(_ENTER, _lines({**hold, **kept}, postings, at, hold["request_id"]))
+    _ENTER.run_each(connection, _lines({**hold, **kept}, postings, at, hold["request_id"]))
     amounts = {
         "reserved_nanousd": hold["reserved_nanousd"] + reserved,
         "spent_nanousd": hold["spent_nanousd"] + spent,
     }
-    connection.execute(_CHANGE, {"id": hold["hold_id"], **kept, **amounts})
-    change = Move(reserved, spent, alive, alive * hold["memory_gb"])
-    if change != Move():
-        balances.move(connection, [(_accounts(hold), change)], at)
+    change.post(connection, {"id": hold["hold_id"], **kept, **amounts})
+    moved = Move(reserved, spent, alive, alive * hold["memory_gb"])
+    if moved != Move():
+        balances.move(connection, [(_accounts(hold), moved)], at)
 
 
-def _lines(
-    hold: RowMapping | dict[str, Any], postings: Iterable[Posting], at: datetime, request_id: str | None
-) -> list[dict[str, Any]]:
+def _lines(hold: Row, postings: Iterable[Posting], at: datetime, request_id: str | None) -> list[dict[str, Any]]:
     """Entries of the ledger."""
     about = {name: hold[name] for name in _ABOUT}
     return [{"at": at, "request_id": request_id, **about, **posting._asdict()} for posting in postings]
 
 
-def _one(connection: Connection, hold_id: str) -> RowMapping | None:
-    return connection.execute(_LOCK, {"id": hold_id}).mappings().one_or_none()
+def _one(connection: Connection, hold_id: str) -> Row | None:
+    return _LOCK.row(connection, {"id": hold_id})
 
 
-def _price(hold: RowMapping) -> Price:
+def _price(hold: Row) -> Price:
     return Price(
         nanousd_per_unit=hold["nanousd_per_unit"],
         unit_minutes=hold["unit_minutes"],
@@ -285,7 +295,7 @@ def _price(hold: RowMapping) -> Price:
     )
 
 
-def _accounts(hold: RowMapping) -> list[str]:
+def _accounts(hold: Row) -> list[str]:
     """The names of who pays."""
     names = (("key", hold["key_id"]), ("user", hold["user_id"]), ("team", hold["team_id"]))
     return [f"{kind}:{name}" for kind, name in names if name is not None]

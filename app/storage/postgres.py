@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Engine, NullPool, create_engine, event, text
 from sqlalchemy.exc import DisconnectionError
 
 from app.storage.errors import UnsupportedDatabase
+from app.storage.prepared import SENDING, as_of_core
 from app.storage.tables import prepare_for_postgresql
 
 THREADS: Final = 8
@@ -42,6 +43,8 @@ _MIGRATION_LOCK: Final = 0x71756179
 class PostgresServer:
     """A database on a server. Reads and writes share the threads. Raises UnsupportedDatabase."""
 
+    one_writer: Final = False
+
     def __init__(self, url: str) -> None:
         try:
             self._settings: dict[str, Any] = _DEFAULTS | conninfo_to_dict(url)
@@ -60,6 +63,24 @@ class PostgresServer:
         with self._open(None, poolclass=NullPool).begin() as connection:
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
             yield connection
+
+    @contextmanager
+    def sending(self, connection: Connection) -> Iterator[None]:
+        """Send statements without waiting for what becomes of those before: psycopg's pipeline."""
+        driver: psycopg.Connection[Any] = connection.connection.driver_connection  # type: ignore[assignment]
+        connection.info[SENDING] = True
+        try:
+            with driver.pipeline() as pipeline:
+                try:
+                    yield
+                except BaseException:
+                    with suppress(psycopg.Error):
+                        pipeline.sync()  # what is left to fail would be logged, with the address
+                    raise
+        except psycopg.Error as error:
+            raise as_of_core(error, connection, "pipeline") from error
+        finally:
+            connection.info.pop(SENDING, None)
 
     def _open(self, statement_seconds: float | None, **pool: Any) -> Engine:
         def connect() -> _Connection:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +25,8 @@ class SqliteFile:
 
     Raises UnsupportedDatabase where the URL names no file.
     """
+
+    one_writer: Final = True
 
     def __init__(self, url: str) -> None:
         self._url = _file_url(url)
@@ -52,6 +54,10 @@ class SqliteFile:
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         except OSError as error:
             raise unavailable(error) from None
+
+    def sending(self, _connection: Connection) -> AbstractContextManager[None]:
+        """Nothing: nobody has to wait for an answer."""
+        return nullcontext()
 
     def migrating(self) -> AbstractContextManager[Connection]:
         """A transaction, while no other process writes."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final
 
@@ -13,8 +11,6 @@ from sqlalchemy import (
     Boolean,
     Column,
     Date,
-    DateTime,
-    Dialect,
     Double,
     Enum,
     ForeignKey,
@@ -24,7 +20,6 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
-    TypeDecorator,
     UniqueConstraint,
     text,
 )
@@ -32,48 +27,8 @@ from sqlalchemy import (
 from app.domain.containers import Access, CreationState, Ending
 from app.domain.identity import ContainerScope, Role
 from app.domain.spending import EntryKind
+from app.storage.column_types import Text, UtcDateTime
 from app.storage.limits_json import LimitsJson
-
-_UNKEPT: Final = re.compile("[\0\ud800-\udfff]")
-
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """An aware datetime in UTC, to the microsecond, on either database (SQLite itself keeps no time zone)."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Refuse naive times: nobody knows when they are. Raises ValueError."""
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError("a stored time needs a time zone")
-        value = value.astimezone(UTC)
-        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Give the time back with its zone."""
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
-
-class Text(TypeDecorator[str]):
-    """A text from outside. What PostgreSQL cannot keep (NUL, half of a surrogate pair) is replaced, so that looking for
-    it finds nothing rather than fails."""
-
-    impl = String
-    cache_ok = True
-
-    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        """Replace what cannot be kept."""
-        return None if value is None else kept(value)
-
-
-def kept(text: str) -> str:
-    """A text as the databases keep it."""
-    return _UNKEPT.sub("\ufffd", text)
 
 
 def _word(words: type[StrEnum]) -> Enum:

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, event, insert, text
 from app.domain.accounts import AccountKind
 from app.domain.containers import Access, CreationState, Ending
 from app.domain.ports import ContainerFilter, ContainerQuery, Observations, SeenFile
-from app.storage import tables
+from app.storage import prepared, tables
 from app.storage.containers import SqlContainerStore
 from app.storage.creations import SqlCreationStore
 from app.storage.engine import Database
@@ -113,9 +113,15 @@ async def watching(database: Database) -> AsyncIterator[Statements]:
     def note(_: object, __: object, statement: str, parameters: Any, ___: object, many: bool) -> None:
         statements[statement] = parameters[0] if many else parameters
 
-    engine = database._backend.engine
+    def execute(connection: Connection, statement: str, parameters: Any = (), *, many: bool = False) -> Any:
+        note(None, None, statement, parameters, None, many)
+        return run(connection, statement, parameters, many=many)
+
+    engine, run = database._backend.engine, prepared.execute
     event.listen(engine, "before_cursor_execute", note)
-    yield statements
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prepared, "execute", execute)
+        yield statements
     event.remove(engine, "before_cursor_execute", note)
 
 
