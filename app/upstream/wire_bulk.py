@@ -14,8 +14,8 @@ BULK_BYTES: Final = 128 * 1024
 """Who gets so much in one read is behind."""
 LARGEST_BYTES: Final = 2 * 1024 * 1024
 SMALLEST_BYTES: Final = 128 * 1024
-_SHARED_BYTES: Final = 16 * 1024 * 1024
-"""What all exchanges in flight may read together before any of it is passed on, unless they are more than 128."""
+_SHARED_BYTES: Final = 8 * 1024 * 1024
+"""What all exchanges in flight may read together before any of it is passed on, unless they are more than 64."""
 
 
 class ReadBuffer:

@@ -16,7 +16,7 @@ from app.upstream.wire_reply import WireReply
 from app.upstream.wire_request import JOINED_BYTES, WireRequest
 from app.upstream.wire_response import ProtocolBroken
 
-BUFFERED_BYTES: Final = 256 * 1024
+BUFFERED_BYTES: Final = 128 * 1024
 """What a reply may hold unread before reading from the upstream stops; it goes on at half of it."""
 
 
@@ -139,7 +139,7 @@ class WireConnection(asyncio.Protocol):
             if len(data) >= BULK_BYTES and not self._in_bulk:
                 self._in_bulk = True
                 self._transport.set_protocol(BulkReader(self, self._owner.room))
-            if reply.unread_bytes > BUFFERED_BYTES and not self._read_paused:
+            if reply.unread_bytes >= BUFFERED_BYTES and not self._read_paused:
                 self._read_paused = True
                 self._transport.pause_reading()
         reply.wake()

@@ -40,7 +40,7 @@ async def test_who_is_behind_gets_larger_pieces_until_the_answer_ends() -> None:
 
 
 @pytest.mark.parametrize(
-    ("readers", "size"), [(0, LARGEST_BYTES), (1, LARGEST_BYTES), (64, LOOP_BYTES), (1000, SMALLEST_BYTES)]
+    ("readers", "size"), [(0, LARGEST_BYTES), (1, LARGEST_BYTES), (32, LOOP_BYTES), (1000, SMALLEST_BYTES)]
 )
 def test_the_more_read_the_smaller_their_pieces(readers: int, size: int) -> None:
     assert len(ReadBuffer().room(readers)) == size
