@@ -19,7 +19,6 @@ from app.api.server import why_not
 from app.config.problems import ConfigurationError
 from app.config.settings import Settings
 from app.deployments import Hosted
-from app.local.server import LocalServer
 from app.main import Company, migrate
 from app.serving import StartError, banner, master_key_of, run_loop, serve, tell
 from app.telemetry.logging import configure_logging
@@ -122,6 +121,8 @@ class _Crew:
         return self._run(end, lambda link, _: self._serve_embedded(link))
 
     async def _serve_embedded(self, link: Link) -> None:
+        from app.local.server import LocalServer  # no worker needs it
+
         stopped = asyncio.Event()
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
         async with AsyncExitStack() as stack:

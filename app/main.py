@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from importlib.metadata import version
 from random import Random
 from typing import Any, Final
 
@@ -80,8 +79,8 @@ from app.storage.requests import SqlRequestStore
 from app.tasks import Tasks
 from app.telemetry.gathering import Peers, rendered
 from app.telemetry.metrics import Metrics
+from quaymaster.version import VERSION
 
-VERSION: Final = version("quaymaster")
 _DRAIN_TASKS_SECONDS: Final = 5.0
 _SPOOL: Final = "spool"
 

@@ -25,7 +25,9 @@ with models_built_when_used(), uvicorn_without_its_command(), without("rich"):
 def test_what_nobody_uses_is_not_imported() -> None:
     loaded = python(f"{SPARED}\nprint(*sys.modules)").split()
     assert "uvicorn.server" in loaded
-    assert not {"uvicorn.main", "uvicorn.supervisors", "click", "rich", "pydantic.v1", "alembic", "httpx"} & set(loaded)
+    unused = {"uvicorn.main", "uvicorn.supervisors", "click", "rich", "pydantic.v1", "alembic", "httpx", "typer"}
+    assert not unused & set(loaded)
+    assert not [name for name in loaded if name.startswith("app.local.") and name != "app.local.errors"]
 
 
 def test_who_asks_for_it_later_gets_it() -> None:
