@@ -12,7 +12,6 @@ from random import Random
 from typing import Any, Final
 
 from fastapi import APIRouter
-from starlette.types import ASGIApp
 
 from app.api.admin.administration import KeyAdministration
 from app.api.admin.audit import audit_routes
@@ -24,7 +23,7 @@ from app.api.admin.keys import key_routes
 from app.api.admin.spend import spend_routes
 from app.api.admin.spend_administration import SpendAdministration
 from app.api.admin.standings import Standings
-from app.api.application import build_edge
+from app.api.application import Edge, build_edge
 from app.api.health import health_routes
 from app.config.pricing import PricingSettings
 from app.config.settings import Settings
@@ -104,8 +103,8 @@ async def create_app(
     *,
     log_lines_dropped: Callable[[], int] = lambda: 0,
     company: Company = ALONE,
-) -> AsyncIterator[ASGIApp]:
-    """The gateway as an ASGI application, with everything it needs open for as long as the context lasts.
+) -> AsyncIterator[Edge]:
+    """The gateway, with everything it needs open for as long as the context lasts.
 
     `log_lines_dropped` tells metrics how many log lines found no room.
 

@@ -87,9 +87,9 @@ async def serve(
 ) -> None:
     """Serve until a signal comes, on the address of the settings or on these sockets."""
     listen = settings.server
-    async with create_app(settings, master_key, log_lines_dropped=lambda: writer.dropped, company=company) as app:
+    async with create_app(settings, master_key, log_lines_dropped=lambda: writer.dropped, company=company) as edge:
         server = make_server(
-            app,
+            edge,
             host=listen.host,
             port=listen.port,
             max_header_bytes=listen.max_header_bytes,

@@ -59,8 +59,8 @@ async def main():
     settings = load_settings(None, {{"QUAYMASTER_DATA_DIR": {str(tmp_path)!r}}})
     scope = {{"type": "http", "http_version": "1.1", "method": "GET", "path": "/health/liveliness", "headers": [],
              "raw_path": b"/health/liveliness", "query_string": b"", "client": ("127.0.0.1", 1), "state": {{}}}}
-    async with create_app(settings, "sk-master") as app:
-        await app(scope, receive, send)
+    async with create_app(settings, "sk-master") as edge:
+        await edge.control_plane(scope, receive, send)
 asyncio.run(main())
 print(said[0], "pydantic.v1" in sys.modules, GenerateKey.__pydantic_complete__)
 """

@@ -1,8 +1,9 @@
-"""The edge put together: three pure ASGI layers around FastAPI."""
+"""The edge put together: the data plane, and beside it FastAPI behind three pure ASGI layers."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from fastapi import APIRouter, FastAPI
 from starlette.exceptions import HTTPException
@@ -11,11 +12,11 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from app.api import container_files, containers
-from app.api.auth import VirtualKeyAuth
-from app.api.declare import ENDPOINTS
-from app.api.dispatch import DataPlane
+from app.api.auth import Callers, VirtualKeyAuth
+from app.api.data_plane import DataPlane
 from app.api.errors import rendered
-from app.api.middleware import Exchanges, bug
+from app.api.failing import bug
+from app.api.middleware import Bounds, Exchanges
 from app.domain.addresses import Network
 from app.domain.errors import ErrorCode, GatewayError
 from app.domain.exchange import Exchange
@@ -26,6 +27,15 @@ from app.telemetry.redaction import shown_path
 from quaymaster.operations import BASE_PATH
 
 
+class Edge(NamedTuple):
+    """What a server serves."""
+
+    data_plane: DataPlane
+    """The nine operations."""
+    control_plane: ASGIApp
+    """Everything else."""
+
+
 def build_edge(
     gateway: Gateway,
     authenticator: Authenticator,
@@ -34,8 +44,8 @@ def build_edge(
     version: str,
     *,
     trusted_proxies: Sequence[Network] = (),
-) -> ASGIApp:
-    """The ASGI application: exchanges, then authentication, then the data plane, then everything else.
+) -> Edge:
+    """Both planes. On the control plane: exchanges, then authentication, then bounds, then FastAPI.
 
     `trusted_proxies` are those whose X-Forwarded-For is believed.
     """
@@ -48,7 +58,8 @@ def build_edge(
     framework.add_exception_handler(GatewayError, _answer)
     framework.add_exception_handler(HTTPException, _answer)
     framework.add_exception_handler(Exception, _answer)
-    return Exchanges(VirtualKeyAuth(DataPlane(framework, gateway, ENDPOINTS), authenticator, trusted_proxies), settler)
+    callers = Callers(authenticator, trusted_proxies)
+    return Edge(DataPlane(gateway, callers, settler), Exchanges(VirtualKeyAuth(Bounds(framework), callers), settler))
 
 
 async def _answer(request: Request, error: Exception) -> Response:

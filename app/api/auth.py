@@ -1,4 +1,4 @@
-"""The virtual-key middleware: pure ASGI, ahead of everything that reads a body."""
+"""Who is asking: settled ahead of everything that reads a body."""
 
 from __future__ import annotations
 
@@ -30,35 +30,54 @@ PUBLIC_PATHS: Final = frozenset(
 _KEY_HEADERS: Final = frozenset({b"api-key", b"x-api-key"})
 
 
-class VirtualKeyAuth:
-    """Finds out who is asking, and answers 401 where that cannot be said, 403 where it may not be from there.
+class Callers:
+    """Finds out who is asking. `trusted_proxies` are those whose X-Forwarded-For is believed."""
 
-    `trusted_proxies` are those whose X-Forwarded-For is believed.
-    """
-
-    def __init__(self, app: ASGIApp, authenticator: Authenticator, trusted_proxies: Sequence[Network] = ()) -> None:
-        self.app = app
+    def __init__(self, authenticator: Authenticator, trusted_proxies: Sequence[Network] = ()) -> None:
         self._authenticator = authenticator
         self._trusted_proxies = trusted_proxies
+
+    def known(self, exchange: Exchange, peer: tuple[str, int] | None) -> Principal | None:
+        """The same as `identify`, where that can be told without waiting; None says nothing yet."""
+        principal = self._authenticator.cached(credential_in(exchange.headers))
+        if principal is not None:
+            self._let_in(exchange, principal, peer)
+        return principal
+
+    async def identify(self, exchange: Exchange, peer: tuple[str, int] | None) -> Principal:
+        """Set the exchange's principal. `peer` is the other end of the connection, where it is known.
+
+        Raises GatewayError as `Authenticator.authenticate` does, and OPERATION_NOT_ALLOWED where the key may not be
+        used from where the request comes from.
+        """
+        principal = await self._authenticator.authenticate(credential_in(exchange.headers))
+        self._let_in(exchange, principal, peer)
+        return principal
+
+    def _let_in(self, exchange: Exchange, principal: Principal, peer: tuple[str, int] | None) -> None:
+        exchange.principal = principal
+        if not principal.allowed_networks:
+            return
+        forwarded = [value.decode("latin-1") for name, value in exchange.headers if name == b"x-forwarded-for"]
+        address = client_address(None if peer is None else peer[0], forwarded, self._trusted_proxies)
+        if not is_allowed(address, principal.allowed_networks):
+            raise GatewayError(ErrorCode.OPERATION_NOT_ALLOWED, "This key may not be used from this address.")
+
+
+class VirtualKeyAuth:
+    """The middleware before FastAPI: answers 401 where nobody can say who is asking, before a byte of body is read."""
+
+    def __init__(self, app: ASGIApp, callers: Callers) -> None:
+        self.app = app
+        self._callers = callers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Set `principal` on the exchange and in the scope's state."""
         if scope["type"] == "http" and scope["path"] not in PUBLIC_PATHS:
-            exchange: Exchange = scope["state"]["exchange"]
-            credential = credential_in(exchange.headers)
-            principal = self._authenticator.cached(credential) or await self._authenticator.authenticate(credential)
-            exchange.principal = scope["state"]["principal"] = principal
-            if principal.allowed_networks:
-                self._check_address(principal, scope, exchange.headers)
+            exchange, peer = scope["state"]["exchange"], scope.get("client")
+            principal = self._callers.known(exchange, peer) or await self._callers.identify(exchange, peer)
+            scope["state"]["principal"] = principal
         await self.app(scope, receive, send)
-
-    def _check_address(self, principal: Principal, scope: Scope, headers: RawHeaders) -> None:
-        """Raises GatewayError OPERATION_NOT_ALLOWED where the key may not be used from where the request comes from."""
-        peer: tuple[str, int] | None = scope.get("client")
-        forwarded = [value.decode("latin-1") for name, value in headers if name == b"x-forwarded-for"]
-        address = client_address(None if peer is None else peer[0], forwarded, self._trusted_proxies)
-        if not is_allowed(address, principal.allowed_networks):
-            raise GatewayError(ErrorCode.OPERATION_NOT_ALLOWED, "This key may not be used from this address.")
 
 
 def credential_in(headers: RawHeaders) -> bytes:

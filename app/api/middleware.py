@@ -1,43 +1,28 @@
-"""The outermost layer: every request becomes an exchange, is answered in one shape, and is settled exactly once."""
+"""The control plane's outermost layer: every request becomes an exchange, and its body and answer are bounded."""
 
 from __future__ import annotations
 
-import asyncio
-import os
-import time
-from collections.abc import Callable, MutableMapping
-from random import Random, SystemRandom
-from typing import Any, Final, NamedTuple
+from collections.abc import MutableMapping
+from typing import Any, Final
 
-import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.auth import PUBLIC_PATHS
 from app.api.body import AsgiBody
-from app.api.responses import send_error
-from app.domain.errors import ClientGone, ErrorCode, GatewayError
+from app.api.errors import rendered
+from app.api.failing import answer_instead, new_request_id
+from app.domain.errors import ClientGone, GatewayError
 from app.domain.exchange import Exchange, Outcome
 from app.gateway.settle import Settler
-from app.telemetry.redaction import shown_path
-from quaymaster.operations import route
-
-log = structlog.get_logger("app.api")
 
 MAX_ADMIN_BODY_BYTES: Final = 1024 * 1024
 MAX_KEPT_BYTES: Final = 256 * 1024
 """Of an admin route's longer answers that come in pieces the log says nothing."""
-# Request ids are names and no secrets; asking the kernel for each costs ten times as much.
-_random: Final = Random()  # noqa: S311
-_random_bits: Final = _random.getrandbits
 _NOSNIFF: Final = (b"x-content-type-options", b"nosniff")
 
 
 class Exchanges:
-    """Opens an exchange, names it in `x-request-id`, and settles it in every case.
-
-    The layers below find it in `scope["state"]` as `exchange`, beside the `route` its path leads to (or None). What is
-    left there afterwards is a `Doubt`, where somebody wants to know of an answer that was lost.
-    """
+    """Opens an exchange, which the layers below find in `scope["state"]`, and settles it in every case."""
 
     def __init__(self, app: ASGIApp, settler: Settler) -> None:
         self.app = app
@@ -49,51 +34,37 @@ class Exchanges:
             await self.app(scope, receive, send)
             return
         exchange = open_exchange(scope, receive)
-        found = route(exchange.path)
-        if found is not None:  # already here, so that a refusal by a layer below is logged under its operation
-            exchange.operation = found.methods.get(exchange.method)
-        scope["state"] = {"exchange": exchange, "route": found}
-        marked = _Marked(exchange, send)
+        scope["state"] = {"exchange": exchange}
+        line = AsgiLine(exchange, send)
+
         self._settler.opened(exchange)
         try:
             if self._settler.is_behind and exchange.path not in PUBLIC_PATHS:
                 await self._settler.let_in()
-            await self.app(scope, receive, marked.send)
-        except GatewayError as refusal:
-            await self._answer(exchange, refusal, marked)
-        except ClientGone:
-            exchange.outcome = Outcome.CLIENT_GONE
-        except asyncio.CancelledError:
-            if exchange.outcome is not Outcome.CLIENT_GONE:  # the time to drain is over
-                exchange.outcome = Outcome.CANCELLED
-                exchange.error_code = ErrorCode.SHUTTING_DOWN.value
-                if not marked.started:
-                    await send_error(exchange, shutting_down(exchange), marked.send)
-        except Exception:
-            log.exception("bug", request_id=exchange.request_id, path=shown_path(exchange.path))
-            await self._answer(exchange, bug(exchange), marked)
+            await self.app(scope, receive, line.send)
+        except BaseException as raised:
+            await answer_instead(exchange, raised, line)
         finally:
             self._settler.settle(exchange)
-            # The server keeps the scope for as long as the connection is idle; a body of 90 MiB must not stay with it.
-            scope["state"] = {} if exchange.on_lost is None else {"doubt": Doubt(exchange.on_lost, time.monotonic())}
-
-    async def _answer(self, exchange: Exchange, error: GatewayError, marked: _Marked) -> None:
-        if not marked.started:
-            await send_error(exchange, error, marked.send)
-        elif not marked.finished:
-            exchange.outcome = Outcome.CUT_OFF
-            exchange.error_code = error.code.value
+            scope["state"] = {}  # the server keeps the scope for as long as the connection is idle
 
 
-class Doubt(NamedTuple):
-    """An answer of which nobody knows whether it arrived: what to call if not, and when it was sent (monotonic)."""
+class Bounds:
+    """Lets bodies through that are small, and keeps for the log what is asked and answered."""
 
-    on_lost: Callable[[], None]
-    sent_at: float
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Raises GatewayError REQUEST_TOO_LARGE."""
+        if scope["type"] == "http":
+            exchange: Exchange = scope["state"]["exchange"]
+            receive, send = _limited(exchange, receive), _kept(exchange, send)
+        await self.app(scope, receive, send)
 
 
-class _Marked:
-    """A send channel that adds the headers every answer has, and counts."""
+class AsgiLine:
+    """`app.api.failing.Line` over an ASGI send channel. It adds the headers that every answer has, and counts."""
 
     __slots__ = ("_exchange", "_send", "finished", "started")
 
@@ -104,6 +75,7 @@ class _Marked:
         self._send = send
 
     async def send(self, message: MutableMapping[str, Any]) -> None:
+        """Send a message of the ASGI protocol."""
         if message["type"] == "http.response.start":
             self.started = True
             self._exchange.status = message["status"]
@@ -117,35 +89,14 @@ class _Marked:
             self._exchange.bytes_out += len(message.get("body", b""))
         await self._send(message)
 
-
-def bug(exchange: Exchange) -> GatewayError:
-    """What a client is told of a fault in the gateway."""
-    return GatewayError(ErrorCode.INTERNAL_ERROR, f"The gateway failed; its log says why, under {exchange.request_id}.")
-
-
-def shutting_down(exchange: Exchange) -> GatewayError:
-    """What a client is told whose request outlived the time to drain."""
-    may_be_done = bool(exchange.attempts) and not (exchange.operation and exchange.operation.idempotent)
-    return GatewayError(
-        ErrorCode.SHUTTING_DOWN,
-        "The gateway is shutting down and could not wait any longer.",
-        retry_after_seconds=1,
-        should_retry=False if may_be_done else None,
-    )
-
-
-def _begin_anew() -> None:
-    """Forget which ids come next, which processes that part here would all give."""
-    _random.seed(SystemRandom().getrandbits(256))
-
-
-_begin_anew()
-os.register_at_fork(after_in_child=_begin_anew)
-
-
-def new_request_id() -> str:
-    """What a request is called in its answer and in the log."""
-    return f"req_{_random_bits(128):032x}"
+    async def send_error(self, error: GatewayError) -> None:
+        """Send one of the gateway's own errors."""
+        status, headers, body = rendered(error)
+        self._exchange.error_code = error.code.value
+        self._exchange.response_json = body
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
+        self._exchange.outcome = self._exchange.outcome or Outcome.ANSWERED
+        await self.send({"type": "http.response.body", "body": body})
 
 
 def open_exchange(scope: Scope, receive: Receive) -> Exchange:
@@ -161,30 +112,30 @@ def open_exchange(scope: Scope, receive: Receive) -> Exchange:
     )
 
 
-def limited(exchange: Exchange, receive: Receive) -> Receive:
-    """A receive channel for the control plane, whose bodies are small."""
-    exchange.body.allow(MAX_ADMIN_BODY_BYTES)
+def _limited(exchange: Exchange, receive: Receive) -> Receive:
+    body = exchange.body
+    body.allow(MAX_ADMIN_BODY_BYTES)
     pieces: list[bytes] = []
+    begun = False
 
     async def receive_limited() -> MutableMapping[str, Any]:
-        message = await receive()
-        piece: bytes = message.get("body", b"")
-        exchange.body.bytes_read += len(piece)
-        if exchange.body.bytes_read > MAX_ADMIN_BODY_BYTES:
-            raise GatewayError(
-                ErrorCode.REQUEST_TOO_LARGE, f"The request body is larger than {MAX_ADMIN_BODY_BYTES} bytes."
-            )
-        if piece:
-            pieces.append(piece)
-            if not message.get("more_body", False):
-                exchange.request_text = b"".join(pieces)
-        return message
+        nonlocal begun
+        if begun and body.ended:  # whoever asks on waits for the client to leave
+            return await receive()
+        begun = True
+        try:
+            pieces.append(await body.read())
+        except ClientGone:
+            return {"type": "http.disconnect"}
+        if body.ended:
+            exchange.request_text = b"".join(pieces) or None
+        return {"type": "http.request", "body": pieces[-1], "more_body": not body.ended}
 
     return receive_limited
 
 
-def kept(exchange: Exchange, send: Send) -> Send:
-    """A send channel for the control plane: the JSON that a known caller gets is kept for the log."""
+def _kept(exchange: Exchange, send: Send) -> Send:
+    """A send channel that keeps the JSON that a known caller gets."""
     if exchange.principal is None:
         return send
     pieces: list[bytes] = []

@@ -1,13 +1,14 @@
-"""One client connection: uvicorn's HTTP/1.1, with bounds on what a client may send and how long it may take.
+"""One client connection: HTTP/1.1 by llhttp, with bounds on what a client may send and how long it may take.
 
-uvicorn reads heads, trailers and chunk framing of any size, waits for ever, and answers what is not HTTP in plain text.
-The bounds, each at the point that uvicorn has for it:
+It is a protocol for uvicorn's server, which accepts connections, keeps the date and stops. The nine operations take the
+`Lane`; what else is asked for goes to the ASGI application. The bounds:
 
 - A head: `max_headers` and `max_header_bytes`, then 431. HEAD_SECONDS, then the connection is closed.
 - What is neither head nor body (trailers, chunk extensions, blank lines): `max_header_bytes` at a stretch, then 400.
 - A body, an answer: STALL_SECONDS in which the client neither sends nor takes a byte that is due.
 - What nobody wants any more (the body of a request that was refused, say): LINGER_SECONDS, in which it is thrown away,
   so that the client gets to read its answer.
+- Between requests: the server's `timeout_keep_alive`.
 - Requests sent ahead: MAX_AHEAD. Those before are answered, then the connection is closed.
 """
 
@@ -21,12 +22,21 @@ from typing import Any, Final
 
 import httptools
 import structlog
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.config import Config
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+from uvicorn.protocols.utils import get_remote_addr
+from uvicorn.server import ServerState
 
+from app.api.clock import Deadline
+from app.api.data_plane import DataPlane
 from app.api.errors import rendered
-from app.api.middleware import Doubt, new_request_id
+from app.api.failing import new_request_id
+from app.api.lane import Doubt, Lane
+from app.api.turns import AsgiTurn, Head, Turn
 from app.domain.errors import ErrorCode, GatewayError
-from app.domain.exchange import Exchange
+from app.domain.ports import RawHeaders
+from quaymaster.operations import route
 
 HEAD_SECONDS: Final = 30.0
 """How long a client may take to send a request's head."""
@@ -50,134 +60,243 @@ class _Part(Enum):
     BODY = "body"
 
 
-class GatewayProtocol(HttpToolsProtocol):
-    """One client connection. A subclass sets the two limits."""
+class _Awaited(Enum):
+    """What a client has a time for."""
+
+    REQUEST = "request"
+    """To ask on."""
+    HEAD = "head"
+    REST = "rest"
+    """To send what nobody wants any more."""
+
+
+class Dated:
+    """The lines that every answer's head begins with, joined anew when the server makes them anew: each second."""
+
+    __slots__ = ("_headers", "_lines", "_server")
+
+    def __init__(self, server: ServerState) -> None:
+        self._server = server
+        self._headers: RawHeaders | None = None
+        self._lines = b""
+
+    def __call__(self) -> bytes:
+        """Those of now."""
+        headers = self._server.default_headers
+        if headers is not self._headers:
+            self._headers, self._lines = headers, b"".join([b"%b: %b\r\n" % header for header in headers])
+        return self._lines
+
+
+class GatewayProtocol(asyncio.Protocol):
+    """One client connection. A subclass sets the two limits, and the data plane."""
 
     max_header_bytes: int
     max_headers: int
+    data_plane: DataPlane
+
+    transport: asyncio.Transport
+    flow: FlowControl
+    peer: tuple[str, int] | None = None
 
     _part = _Part.NOTHING
     _progressed = False
     """Whether the bytes now being parsed brought a request further."""
     _framing_bytes = 0
     """How much has come since something did."""
+    _head_bytes = 0
+    """No less than what has come of the head that is arriving."""
     _received_bytes = 0
+    _url = b""
+    _headers: RawHeaders
+    _waits = False
     _refusal: GatewayError | None = None
     _refused = False
-    _deadline: asyncio.TimerHandle | None = None
-    _deadline_seconds: float | None = None
+    _awaited: _Awaited | None = None
+    """What the client has a time for."""
+    _latest: Turn | None = None
+    """Whose body is arriving, also where it is answered already."""
+    _doubt: Doubt | None = None
     _stall_timer: asyncio.TimerHandle | None = None
     _stalled_quarters = 0
     _position = (0, 0)
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._unanswered: deque[RequestResponseCycle] = deque()
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        self.loop = _loop or asyncio.get_running_loop()
+        self.tasks = server_state.tasks
+        self.dated = Dated(server_state)
+        self._server = server_state
+        self._app = config.loaded_app
+        self._keep_alive_seconds = config.timeout_keep_alive
+        self._parser = httptools.HttpRequestParser(self)
+        # Else llhttp takes what follows a request that says `connection: close` for an error before it is answered.
+        self._parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self._turns: deque[Turn] = deque()
+        self._deadline = Deadline(self.loop, self._out_of_time)
 
     # What the transport calls.
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client is there, and may take HEAD_SECONDS to ask for something."""
-        super().connection_made(transport)
-        self._set_deadline(HEAD_SECONDS)
+        self._server.connections.add(self)  # type: ignore[arg-type]
+        self.transport = transport
+        self.flow = FlowControl(transport)
+        self.peer = get_remote_addr(transport)
+        self._await(_Awaited.HEAD, HEAD_SECONDS)
 
     def data_received(self, data: bytes) -> None:
         """Parse, and refuse what goes on and on without becoming a request."""
         if self._refused:
             return
         self._received_bytes += len(data)
+        self._framing_bytes += len(data)
+        self._head_bytes += len(data)
         self._progressed = False
-        super().data_received(data)
-        self._framing_bytes = 0 if self._progressed else self._framing_bytes + len(data)
-        if self._framing_bytes > self.max_header_bytes and not self.transport.is_closing():
+        is_busy = bool(self._turns)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            pass  # an offer (h2c by Java's client, say): the request is answered as HTTP/1.1
+        except httptools.HttpParserError:
+            self._not_http()
+        if self._progressed:
+            self._framing_bytes = 0
+        elif self._framing_bytes > self.max_header_bytes and not self.transport.is_closing():
             self._refusal = self._head_too_large() if self._part is _Part.HEAD else None
-            self.send_400_response("")
+            self._not_http()
+        if self._part is not _Part.HEAD:
+            self._head_bytes = 0
+        if self._turns and not is_busy and not self._refused:
+            self._turns[0].begin()
         self._set_clocks()
 
     def pause_writing(self) -> None:
         """The client takes an answer more slowly than it comes."""
-        super().pause_writing()
+        self.flow.pause_writing()
         self._watch_for_stalls()
+
+    def resume_writing(self) -> None:
+        """The client has caught up."""
+        self.flow.resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone: every request it still waits for hears of it, not only the last."""
-        self._set_deadline(None)
+        self._server.connections.discard(self)
+        self._deadline.close()
         if self._stall_timer is not None:
             self._stall_timer.cancel()
-        for cycle in self._unanswered:
-            cycle.disconnected = True
-            cycle.message_event.set()
-        self._tell_of_lost_answers()
-        super().connection_lost(exc)
+        for turn in self._turns:
+            turn.disconnect()
+            if turn.exchange is not None and turn.exchange.on_lost is not None:
+                turn.exchange.on_lost()
+        if self._doubt is not None and time.monotonic() - self._doubt.sent_at < DOUBT_SECONDS:
+            self._doubt.on_lost()  # whoever got that answer would mostly ask on
+        self.flow.resume_writing()
 
-    def _tell_of_lost_answers(self) -> None:
-        """Those that are not out, and the last one where it went out just now: who got it would mostly ask on."""
-        for cycle in {self.cycle, *self._unanswered} - {None}:
-            state = cycle.scope["state"]
-            exchange: Exchange | None = state.get("exchange")
-            doubt: Doubt | None = state.get("doubt")
-            if exchange is not None and exchange.on_lost is not None:
-                exchange.on_lost()
-            elif doubt is not None and time.monotonic() - doubt.sent_at < DOUBT_SECONDS:
-                doubt.on_lost()
+    # What the server calls.
 
     def shutdown(self) -> None:
         """The process is to stop: finish what is being answered, and close."""
-        if self._refused:
-            self.transport.close()
+        if self._turns and not self._refused:
+            self._turns[-1].keep_alive = False
         else:
-            super().shutdown()
+            self.transport.close()
 
     # What the parser calls.
 
     def on_message_begin(self) -> None:
         """A head begins."""
         self._part = _Part.HEAD
-        super().on_message_begin()
+        self._url = b""
+        self._headers = []
+        self._waits = False
+
+    def on_url(self, url: bytes) -> None:
+        """A piece of what is asked for."""
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header, or a trailer."""
+        if self._part is _Part.HEAD:
+            name = name.lower()
+            self._headers.append((name, value))
+            if name == b"expect":
+                self._waits = value.lower() == b"100-continue"
 
     def on_headers_complete(self) -> None:
-        """A head is whole."""
+        """A head is whole. Raises HttpParserError where it is larger than it may be."""
         self._progressed = True
-        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
-        if len(self.headers) > self.max_headers or size > self.max_header_bytes:
+        headers, url = self._headers, self._url
+        if len(headers) > self.max_headers or (
+            self._head_bytes > self.max_header_bytes
+            and len(url) + sum(len(name) + len(value) + 4 for name, value in headers) > self.max_header_bytes
+        ):
             self._refusal = self._head_too_large()
             raise httptools.HttpParserError("head too large")
-        if len(self._unanswered) >= MAX_AHEAD:
+        if len(self._turns) >= MAX_AHEAD:
             raise httptools.HttpParserError("too many requests ahead")
-        super().on_headers_complete()
-        self._unanswered.append(self.cycle)
-        self.headers = []  # the request keeps its list: a trailer is no header
+        head = Head(self._parser, url, headers, waits=self._waits)
+        self._latest = self._turn(head)
+        self._turns.append(self._latest)
+        self._doubt = None
         self._part = _Part.BODY
 
     def on_body(self, body: bytes) -> None:
         """A piece of a body."""
         self._progressed = True
-        super().on_body(body)
+        if self._latest is not None:
+            self._latest.feed(body)
 
     def on_message_complete(self) -> None:
         """A body is whole, or there was none."""
         self._progressed = True
         self._part = _Part.NOTHING
-        super().on_message_complete()
+        if self._latest is not None:
+            self._latest.finish()
+            self._latest = None  # a body of 90 MiB must not stay for as long as the connection is idle
 
-    def on_response_complete(self) -> None:
-        """An answer is out."""
-        self._unanswered.popleft()
-        super().on_response_complete()
-        if self._part is not _Part.NOTHING:
+    def _turn(self, head: Head) -> Turn:
+        """Who answers: the data plane, by the undecoded path, or the framework."""
+        found = route(head.path)
+        if found is not None:
+            return Lane(self, self.data_plane, found, head)
+        return AsgiTurn(self, head, self._app, default_headers=self._server.default_headers)
+
+    # What a turn calls.
+
+    def answered(self) -> None:
+        """The turn that had come is over: the next begins, or the client has its time to ask on."""
+        turn = self._turns.popleft()
+        if isinstance(turn, Lane) and turn.exchange is not None and turn.exchange.on_lost is not None:
+            self._doubt = Doubt(turn.exchange.on_lost, time.monotonic())
+        if self._refused:
+            return
+        if not turn.keep_alive:
+            self.transport.close()
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self._turns:
+            self._turns[0].begin()
+        elif self._part is _Part.NOTHING:
+            self._await(_Awaited.REQUEST, self._keep_alive_seconds)
+        else:
             self._set_clocks()
-
-    def _unsupported_upgrade_warning(self) -> None:
-        """Upgrades are offers (h2c by Java's client, say): the request is answered as HTTP/1.1."""
 
     # Refusals.
 
-    def send_400_response(self, msg: str) -> None:
+    def _not_http(self) -> None:
         """Refuse what is not HTTP, in the API's shape, where an answer to it is next; else answer nothing more."""
-        if self._part is not _Part.BODY and self._unanswered:
-            self.cycle.keep_alive = False  # those that came before are fine
+        if self._part is not _Part.BODY and self._turns:
+            self._turns[-1].keep_alive = False  # those that came before are fine
             self.flow.pause_reading()
-        elif self._part is _Part.BODY and (len(self._unanswered) != 1 or self.cycle.response_started):
+        elif self._part is _Part.BODY and (len(self._turns) != 1 or self._turns[0].started):
             self.transport.close()
         elif not (self._refused or self.transport.is_closing()):
             self._refuse(self._refusal or GatewayError(ErrorCode.INVALID_REQUEST, "The request is not valid HTTP."))
@@ -187,18 +306,19 @@ class GatewayProtocol(HttpToolsProtocol):
         self._refused = True
         self.flow.resume_reading()
         request_id = new_request_id()
-        if self._unanswered:
-            exchange: Exchange | None = self.cycle.scope["state"].get("exchange")
-            request_id = exchange.request_id if exchange is not None else request_id
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()
+        if self._turns:
+            turn = self._turns[0]
+            if turn.exchange is None:
+                turn.begin()
+            turn.disconnect()
+            request_id = request_id if turn.exchange is None else turn.exchange.request_id
         status, headers, body = rendered(refusal)
         log.warning("request_refused", request_id=request_id, status=status, error_code=refusal.code)
         headers += [(b"connection", b"close"), (b"x-request-id", request_id.encode())]
         lines = [STATUS_LINE[status], *(b"%b: %b\r\n" % header for header in headers)]
         self.transport.write(b"".join((*lines, b"\r\n", body)))
         self.transport.write_eof()
-        self._set_deadline(LINGER_SECONDS)  # closing at once would take back the answer from who is still sending
+        self._await(_Awaited.REST, LINGER_SECONDS)  # closing at once would take back the answer from who still sends
 
     def _head_too_large(self) -> GatewayError:
         return GatewayError(
@@ -210,23 +330,26 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def _set_clocks(self) -> None:
         """Start, or leave alone, the clock for what is due from the client."""
-        if self._refused or self.transport.is_closing():
-            return
-        if not self._unanswered:
-            self._set_deadline(LINGER_SECONDS if self._part is _Part.BODY else HEAD_SECONDS)
-            return
-        self._set_deadline(None)
-        if self._part is _Part.BODY:
-            self._watch_for_stalls()
+        if self._turns:
+            if not self._refused:
+                self._awaited = None
+                self._deadline.clear()
+                if self._part is _Part.BODY:
+                    self._watch_for_stalls()
+        elif not (self._refused or self.transport.is_closing()):
+            if self._part is _Part.BODY:
+                self._await(_Awaited.REST, LINGER_SECONDS)
+            else:
+                self._await(_Awaited.HEAD, HEAD_SECONDS)
 
-    def _set_deadline(self, seconds: float | None) -> None:
-        """Close the connection so many seconds from when this was first asked for."""
-        if seconds == self._deadline_seconds:
-            return
-        self._deadline_seconds = seconds
-        if self._deadline is not None:
-            self._deadline.cancel()
-        self._deadline = None if seconds is None else self.loop.call_later(seconds, self.transport.close)
+    def _await(self, awaited: _Awaited, seconds: float) -> None:
+        """Close the connection so many seconds from when this was first awaited."""
+        if awaited is not self._awaited:
+            self._awaited = awaited
+            self._deadline.set(seconds)
+
+    def _out_of_time(self) -> None:
+        self.transport.close()
 
     def _watch_for_stalls(self) -> None:
         if self._stall_timer is None:
@@ -236,7 +359,7 @@ class GatewayProtocol(HttpToolsProtocol):
     def _look_for_stall(self) -> None:
         """Has anything moved that should? The transport does not say when it writes: look four times."""
         self._stall_timer = None
-        sending = self._part is _Part.BODY and bool(self._unanswered)
+        sending = self._part is _Part.BODY and bool(self._turns)
         if not (sending or self.flow.write_paused):
             return
         position = (self._received_bytes, self.transport.get_write_buffer_size())

@@ -10,8 +10,8 @@ from typing import Any, Final, cast
 
 import uvicorn.config
 import uvicorn.server
-from starlette.types import ASGIApp
 
+from app.api.application import Edge
 from app.api.protocol import GatewayProtocol
 
 CANCEL_SECONDS: Final = 5.0
@@ -59,7 +59,7 @@ class Server(uvicorn.server.Server):
 
 
 def make_server(
-    app: ASGIApp,
+    edge: Edge,
     *,
     host: str,
     port: int,
@@ -70,13 +70,13 @@ def make_server(
     on_started: Callable[[int], None],
 ) -> Server:
     """A server for the gateway. It drains on SIGTERM: in-flight requests get `drain_seconds`."""
-    limits = {"max_header_bytes": max_header_bytes, "max_headers": max_headers}
+    given = {"max_header_bytes": max_header_bytes, "max_headers": max_headers, "data_plane": edge.data_plane}
     logging.getLogger("uvicorn.error").addFilter(_is_news)
     config = uvicorn.config.Config(
-        app,
+        edge.control_plane,
         host=host,
         port=port,
-        http=type("LimitedProtocol", (GatewayProtocol,), limits),
+        http=type("ServingProtocol", (GatewayProtocol,), given),
         loop="uvloop",
         ws="none",
         lifespan="off",

@@ -1,0 +1,56 @@
+"""The time that a client has."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from math import inf
+
+
+class Deadline:
+    """Calls `reached` when its time has come.
+
+    It is moved with every request and hardly ever reached, so the timer is left where it is until it fires, and then
+    set anew: that takes 0.1 µs where cancelling a timer and making another takes 2.
+    """
+
+    __slots__ = ("_at", "_fires_at", "_loop", "_reached", "_timer")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, reached: Callable[[], None]) -> None:
+        self._loop = loop
+        self._reached = reached
+        self._at = inf
+        self._fires_at = inf
+        self._timer: asyncio.TimerHandle | None = None
+
+    def set(self, seconds: float) -> None:
+        """Call in so many seconds from now, and not when it was said before."""
+        self._at = self._loop.time() + seconds
+        if self._at < self._fires_at:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._arm()
+
+    def clear(self) -> None:
+        """Do not call."""
+        self._at = inf
+
+    def close(self) -> None:
+        """Never call again, and let go of everything."""
+        self._at = inf
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _arm(self) -> None:
+        self._fires_at = self._at
+        self._timer = self._loop.call_at(self._at, self._fire)
+
+    def _fire(self) -> None:
+        self._timer = None
+        self._fires_at = inf
+        if self._loop.time() >= self._at:
+            self._at = inf
+            self._reached()
+        elif self._at < inf:
+            self._arm()

@@ -1,0 +1,200 @@
+"""A turn of the data plane: from the parser straight to the gateway, and from there straight to the socket."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from app.api.body import ArrivingBody, NoBody
+from app.api.data_plane import DataPlane
+from app.api.errors import rendered
+from app.api.failing import new_request_id
+from app.api.responses import head_lines
+from app.api.turns import Connection, Head
+from app.domain.errors import ClientGone, GatewayError, UpstreamFault
+from app.domain.exchange import Exchange, Outcome
+from app.domain.ports import RawHeaders
+from app.gateway.relay import Reply
+from quaymaster.operations import Route
+
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_BODILESS: Final = frozenset({204, 304})
+
+
+class Doubt(NamedTuple):
+    """An answer of which nobody knows whether it arrived: what to call if not, and when it was sent (monotonic)."""
+
+    on_lost: Callable[[], None]
+    sent_at: float
+
+
+class Lane:
+    """A `Turn`, and the `ReplyLine` of its answer: the head and a small body go out in one write.
+
+    A client that leaves ends a GET, which stops the upstream's transfer. What changes something upstream goes on to its
+    end, so that what was made is known; an upload stops by itself when its body does.
+    """
+
+    __slots__ = (
+        "_body",
+        "_connection",
+        "_data_plane",
+        "_found",
+        "_gone",
+        "_head",
+        "_task",
+        "_whole",
+        "exchange",
+        "finished",
+        "keep_alive",
+        "peer",
+        "started",
+    )
+
+    def __init__(self, connection: Connection, data_plane: DataPlane, found: Route, head: Head) -> None:
+        self.exchange: Exchange | None = None
+        self.keep_alive = head.keep_alive
+        self.peer = connection.peer
+        self.started = self.finished = False
+        self._connection = connection
+        self._data_plane = data_plane
+        self._found = found
+        self._head = head
+        self._body: ArrivingBody | None = None
+        self._whole = self._gone = False
+
+    # The turn.
+
+    def begin(self) -> None:
+        """See `Turn`."""
+        body = self._arriving() if self._body is not None or not self._whole else NoBody()
+        self.exchange = Exchange(
+            request_id=new_request_id(),
+            method=self._head.method,
+            path=self._head.path,
+            headers=self._head.headers,
+            query=self._head.query,
+            body=body,
+        )
+        self._task = self._connection.loop.create_task(self._data_plane.serve(self.exchange, self._found, self))
+        self._connection.tasks.add(self._task)
+
+    def feed(self, piece: bytes) -> None:
+        """See `Turn`."""
+        if not self.finished:
+            self._arriving().feed(piece)
+
+    def finish(self) -> None:
+        """See `Turn`."""
+        self._whole = True
+        if self._body is not None:
+            self._body.finish()
+
+    def disconnect(self) -> None:
+        """See `Turn`."""
+        self._gone = True
+        if self._body is not None:
+            self._body.disconnect()
+        exchange = self.exchange
+        if exchange is not None and exchange.outcome is None and exchange.body.ended:
+            exchange.outcome = Outcome.CLIENT_GONE
+            if exchange.method == "GET":
+                self._task.cancel()
+
+    def _arriving(self) -> ArrivingBody:
+        if self._body is None:
+            self._body = ArrivingBody(
+                self._head.headers,
+                ask=self._ask if self._head.waits else None,
+                pause=self._connection.flow.pause_reading,
+                resume=self._connection.flow.resume_reading,
+            )
+        return self._body
+
+    def _ask(self) -> None:
+        if not self.started:
+            self._connection.transport.write(_CONTINUE)
+
+    # The line.
+
+    def close(self) -> None:
+        """See `ReplyLine`."""
+        connection = self._connection
+        connection.tasks.discard(self._task)
+        if not (self.finished or self._gone):
+            connection.transport.abort() if self._head.is_1_0 else connection.transport.close()
+        connection.answered()
+
+    async def send(self, reply: Reply) -> None:
+        """See `ReplyLine`."""
+        try:
+            if reply.whole is None:
+                await self._stream(self._begun(), reply)
+            else:
+                await self._send(self._begun(), reply.status, reply.headers, reply.whole)
+        finally:
+            await reply.aclose()
+
+    async def send_error(self, error: GatewayError) -> None:
+        """See `Line`."""
+        status, headers, body = rendered(error)
+        exchange = self._begun()
+        exchange.error_code = error.code.value
+        exchange.response_json = body
+        await self._send(exchange, status, headers, body)
+
+    async def _send(self, exchange: Exchange, status: int, headers: RawHeaders, body: bytes) -> None:
+        if self._connection.flow.write_paused:
+            await self._connection.flow.drain()
+        if exchange.method == "HEAD":
+            body = b""
+        head = head_lines(exchange, status, headers, self._connection.dated())
+        self.started = True
+        exchange.bytes_out = len(body)
+        self._end(exchange, b"%b%b%b" % (head, b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n", body))
+
+    async def _stream(self, exchange: Exchange, reply: Reply) -> None:
+        """Send piece by piece, at the pace of the slower side.
+
+        Where the upstream breaks off in the middle the answer stays incomplete, and its connection is closed: a short
+        file must never look whole.
+        """
+        flow, write = self._connection.flow, self._connection.transport.write
+        try:
+            head = head_lines(exchange, reply.status, reply.headers, self._connection.dated())
+            is_chunked = not (
+                self._head.is_1_0
+                or reply.status in _BODILESS
+                or any(name == b"content-length" for name, _ in reply.headers)
+            )
+            self.started = True
+            if is_chunked:
+                head += b"transfer-encoding: chunked\r\n"
+            self._write(head + (b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n"))
+            while piece := await reply.read():
+                if self._gone:
+                    raise ClientGone
+                write(b"%x\r\n%b\r\n" % (len(piece), piece) if is_chunked else piece)
+                exchange.bytes_out += len(piece)
+                if flow.write_paused:
+                    await flow.drain()
+            self._end(exchange, b"0\r\n\r\n" if is_chunked else b"")
+        except UpstreamFault as fault:
+            exchange.outcome = Outcome.CUT_OFF
+            exchange.error_code = fault.kind.value
+            exchange.error_detail = fault.detail
+
+    def _end(self, exchange: Exchange, last: bytes) -> None:
+        """Write the last of the answer."""
+        exchange.outcome = exchange.outcome or Outcome.ANSWERED
+        self.finished = True
+        self._write(last)
+
+    def _write(self, data: bytes) -> None:
+        if data and not self._gone:
+            self._connection.transport.write(data)
+
+    def _begun(self) -> Exchange:
+        if self.exchange is None:
+            raise RuntimeError("an answer before its turn")
+        return self.exchange
