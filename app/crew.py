@@ -21,6 +21,7 @@ from app.config.settings import Settings
 from app.deployments import Hosted
 from app.main import Company, migrate
 from app.serving import StartError, banner, master_key_of, run_loop, serve, tell
+from app.sparing import models_built_when_used, without
 from app.telemetry.logging import configure_logging
 from app.telemetry.turns import SharedStdout, open_turns
 from app.telemetry.writer import LineWriter
@@ -160,6 +161,8 @@ def _close(sockets: Iterable[socket.socket]) -> None:
 
 def _import_what_all_need(settings: Settings) -> None:
     """What processes import before they part takes memory once. Nothing here starts a thread."""
+    with models_built_when_used(), without("pydantic.v1"):
+        import app.control_plane
     with suppress(ImportError):  # a worker says it better
         if not settings.database_url.get_secret_value().startswith("sqlite"):
             import app.storage.postgres

@@ -20,7 +20,7 @@ def start(config: Path | None, overrides: Mapping[str, str | int | None]) -> int
     gc.disable()  # 50 ms: start-up leaves no garbage. `run` enables it again
     from app.config.load import load_settings
     from app.config.problems import ConfigurationError
-    from app.sparing import models_built_when_used, uvicorn_without_its_command, without
+    from app.sparing import uvicorn_without_its_command, without
 
     said = {f"QUAYMASTER_{name}": str(value) for name, value in overrides.items() if value is not None}
     try:
@@ -28,7 +28,7 @@ def start(config: Path | None, overrides: Mapping[str, str | int | None]) -> int
     except ConfigurationError as error:
         return _refuse(error)
     # structlog would import rich, 3 MB, to colour tracebacks.
-    with models_built_when_used(), uvicorn_without_its_command(), without("rich"):
+    with uvicorn_without_its_command(), without("rich"):
         from app.serving import StartError, run
     if settings.server.workers > 1:
         from app.crew import run_crew as run
