@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import sys
 from pathlib import Path
@@ -15,8 +14,7 @@ from app.commands.exits import CommandError, ExitCode, ending
 from app.commands.groups import LazyGroup
 from app.commands.here import Config, address, master_key, settings_here
 from app.commands.output import show_json
-from app.config.problems import ConfigurationError
-from app.sparing import models_built_when_used, uvicorn_without_its_command, without
+from app.start import start
 from quaymaster.version import VERSION
 
 cli = typer.Typer(
@@ -51,23 +49,7 @@ def serve(
     workers: Annotated[int | None, typer.Option(help="Processes that serve; overrides server.workers.")] = None,
 ) -> None:
     """Start the gateway. Stops on SIGTERM or Ctrl-C, after the requests in flight."""
-    overrides = {"SERVER__HOST": host, "SERVER__PORT": port, "SERVER__WORKERS": workers}
-    settings = settings_here(
-        config, {f"QUAYMASTER_{name}": str(value) for name, value in overrides.items() if value is not None}
-    )
-    gc.disable()  # 50 ms: start-up leaves no garbage. `run` enables it again
-    # structlog would import rich, 3 MB, to colour tracebacks.
-    with models_built_when_used(), uvicorn_without_its_command(), without("rich"):
-        # The gateway's parts take half a second that the other commands need not pay.
-        from app.serving import StartError, run
-    if settings.server.workers > 1:
-        from app.crew import run_crew as run
-
-    try:
-        code = run(settings)
-    except (ConfigurationError, StartError) as error:
-        _refuse(error)
-    raise typer.Exit(code)
+    raise typer.Exit(start(config, {"SERVER__HOST": host, "SERVER__PORT": port, "SERVER__WORKERS": workers}))
 
 
 @cli.command()

@@ -19,9 +19,9 @@ from app.api.server import why_not
 from app.config.problems import ConfigurationError
 from app.config.settings import Settings
 from app.deployments import Hosted
-from app.local.server import LocalServer
 from app.main import Company, migrate
 from app.serving import StartError, banner, master_key_of, run_loop, serve, tell
+from app.sparing import models_built_when_used, without
 from app.telemetry.logging import configure_logging
 from app.telemetry.turns import SharedStdout, open_turns
 from app.telemetry.writer import LineWriter
@@ -122,6 +122,8 @@ class _Crew:
         return self._run(end, lambda link, _: self._serve_embedded(link))
 
     async def _serve_embedded(self, link: Link) -> None:
+        from app.local.server import LocalServer  # no worker needs it
+
         stopped = asyncio.Event()
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
         async with AsyncExitStack() as stack:
@@ -159,6 +161,8 @@ def _close(sockets: Iterable[socket.socket]) -> None:
 
 def _import_what_all_need(settings: Settings) -> None:
     """What processes import before they part takes memory once. Nothing here starts a thread."""
+    with models_built_when_used(), without("pydantic.v1"):
+        import app.control_plane
     with suppress(ImportError):  # a worker says it better
         if not settings.database_url.get_secret_value().startswith("sqlite"):
             import app.storage.postgres

@@ -12,7 +12,6 @@ from app.config.deployments import DeploymentSettings
 from app.config.settings import Settings
 from app.domain.deployments import Deployment
 from app.domain.ports import Timeouts, Upstream
-from app.local.server import LocalServer
 from app.upstream.wire import WireUpstream
 from quaymaster.providers import Credential, Endpoint, dialect_of
 
@@ -50,6 +49,8 @@ async def _open_local(configured: DeploymentSettings, settings: Settings, stack:
     """Start the embedded provider. It gets a key of its own, so that nobody goes round the gateway to it."""
     if configured.data_dir is None:
         raise ValueError("settings fill in data_dir for the local provider")
+    from app.local.server import LocalServer  # 10 ms and 1 MB that a gateway of remote providers need not pay
+
     api_key = secrets.token_urlsafe(32)
     server = LocalServer(configured.data_dir, api_key=api_key, max_file_bytes=settings.server.max_upload_bytes)
     api_base = await server.start()

@@ -8,24 +8,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from importlib.metadata import version
 from random import Random
 from typing import Any, Final
 
-from fastapi import APIRouter
+from starlette.types import ASGIApp
 
-from app.api.admin.administration import KeyAdministration
-from app.api.admin.audit import audit_routes
-from app.api.admin.container_administration import ContainerAdministration
-from app.api.admin.containers import container_routes
-from app.api.admin.group_administration import TEAM, USER, GroupAdministration
-from app.api.admin.groups import team_routes, user_routes
-from app.api.admin.keys import key_routes
-from app.api.admin.spend import spend_routes
-from app.api.admin.spend_administration import SpendAdministration
-from app.api.admin.standings import Standings
 from app.api.application import Edge, build_edge
-from app.api.health import health_routes
+from app.api.health import Health
 from app.config.pricing import PricingSettings
 from app.config.settings import Settings
 from app.deployments import Hosted, open_deployments
@@ -65,22 +54,20 @@ from app.registry.sweep import Sweeps
 from app.routing.health import Circuit
 from app.routing.selection import Policy, Selector
 from app.routing.track import Track
-from app.sparing import without
+from app.sparing import models_built_when_used, without
 from app.storage.audit import SqlAuditLog
 from app.storage.containers import SqlContainerStore
 from app.storage.creations import SqlCreationStore
 from app.storage.daily_bytes import SqlDailyBytes
 from app.storage.engine import Database
-from app.storage.groups import sql_teams, sql_users
 from app.storage.keys import SqlKeyStore
 from app.storage.ledger import SqlLedger
-from app.storage.reports import SqlSpendReports
 from app.storage.requests import SqlRequestStore
 from app.tasks import Tasks
 from app.telemetry.gathering import Peers, rendered
 from app.telemetry.metrics import Metrics
+from quaymaster.version import VERSION
 
-VERSION: Final = version("quaymaster")
 _DRAIN_TASKS_SECONDS: Final = 5.0
 _SPOOL: Final = "spool"
 
@@ -138,21 +125,15 @@ async def create_app(
         stack.push_async_callback(tasks.drain, _DRAIN_TASKS_SECONDS)
         _start_chores(registry, fleet, limiter, daily, tasks)
         _start_clean_up(settings, registry, request_store, tasks)
-        with without("pydantic.v1"):  # FastAPI would import it, 1 MB, to say that it does not take its models
-            edge = build_edge(
-                _gateway(settings, registry, fleet, hooks, Admission(limiter, daily, metrics)),
-                authenticator,
-                Settler(metrics, hooks, tasks, requests.hook),
-                [
-                    *_administration(database, keys, authenticator, fleet),
-                    container_routes(_container_administration(registry, keys, fleet)),
-                    spend_routes(SpendAdministration(SqlSpendReports(database), keys)),
-                    health_routes(partial(_answers, keys), _scrape(metrics, company.peers), fleet.health),
-                ],
-                VERSION,
-                trusted_proxies=[parse_network(proxy) for proxy in settings.server.trusted_proxies],
-            )
-        yield edge
+        health = Health(partial(_answers, keys), _scrape(metrics, company.peers), fleet.health)
+        yield build_edge(
+            _gateway(settings, registry, fleet, hooks, Admission(limiter, daily, metrics)),
+            authenticator,
+            Settler(metrics, hooks, tasks, requests.hook),
+            health,
+            partial(_control_plane, database, keys, authenticator, health, registry=registry, fleet=fleet),
+            trusted_proxies=[parse_network(proxy) for proxy in settings.server.trusted_proxies],
+        )
 
 
 def _open_hooks(
@@ -332,26 +313,30 @@ def _start_chores(registry: _Registry, fleet: _Fleet, limiter: Limiter, daily: D
     tasks.repeat(prober.look, LOOK_SECONDS, "look for deployments to probe")
 
 
-def _administration(
-    database: Database, keys: SqlKeyStore, authenticator: Authenticator, fleet: _Fleet
-) -> list[APIRouter]:
-    """The routes for keys, teams and users, and what was done to them."""
-    audit = SqlAuditLog(database)
-    standings = Standings(SqlLedger(database), audit)
-    of_keys = KeyAdministration(keys, authenticator.forget, standings, fleet.deployments)
-    of_teams = GroupAdministration(TEAM, sql_teams(database), authenticator.forget_team, standings)
-    of_users = GroupAdministration(USER, sql_users(database), authenticator.forget_user, standings)
-    return [key_routes(of_keys), team_routes(of_teams, of_keys), user_routes(of_users, of_keys), audit_routes(audit)]
+def _control_plane(
+    database: Database,
+    keys: SqlKeyStore,
+    authenticator: Authenticator,
+    health: Health,
+    *,
+    registry: _Registry,
+    fleet: _Fleet,
+) -> ASGIApp:
+    """Import what administers, and put it together. It blocks for a tenth of a second or two."""
+    # FastAPI would import the old pydantic, 1 MB, to say that it does not take its models.
+    with models_built_when_used(), without("pydantic.v1"):
+        from app.control_plane import build_control_plane
 
-
-def _container_administration(registry: _Registry, keys: SqlKeyStore, fleet: _Fleet) -> ContainerAdministration:
-    return ContainerAdministration(
-        registry.containers,
-        keys,
-        deployments=fleet.deployments,
-        ownerships=registry.ownerships,
-        reaper=registry.reaper,
-    )
+        return build_control_plane(
+            database,
+            keys,
+            authenticator,
+            health,
+            containers=registry.containers,
+            deployments=fleet.deployments,
+            ownerships=registry.ownerships,
+            reaper=registry.reaper,
+        )
 
 
 def _start_clean_up(settings: Settings, registry: _Registry, requests: SqlRequestStore, tasks: Tasks) -> None:

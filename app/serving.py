@@ -19,12 +19,12 @@ from app.config.settings import Settings
 from app.domain.ports import StoreUnavailable
 from app.hooks.runner import PluginError
 from app.limits.opening import CannotLimit
-from app.local.data_folder import DataDirInUse
-from app.local.server import LocalServer
-from app.main import ALONE, VERSION, Company, create_app
+from app.local.errors import DataDirInUse
+from app.main import ALONE, Company, create_app
 from app.storage.errors import UnsupportedDatabase
 from app.telemetry.logging import configure_logging, flush
 from app.telemetry.writer import LineWriter
+from quaymaster.version import VERSION
 
 FLUSH_SECONDS: Final = 5.0
 
@@ -170,6 +170,8 @@ def _first_steps(url: str, key: str, path: Path) -> list[str]:
 
 async def run_fake_openai(data_dir: Path, *, host: str, port: int, api_key: str | None) -> None:
     """Serve the embedded provider alone until SIGTERM or SIGINT. Raises StartError."""
+    from app.local.server import LocalServer
+
     configure_logging("warning")
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -17,7 +17,7 @@ def python(program: str) -> str:
 SPARED = """
 import sys
 from app.sparing import models_built_when_used, uvicorn_without_its_command, without
-with models_built_when_used(), uvicorn_without_its_command(), without("rich"):
+with uvicorn_without_its_command(), without("rich"):
     import app.serving
 """
 
@@ -25,7 +25,9 @@ with models_built_when_used(), uvicorn_without_its_command(), without("rich"):
 def test_what_nobody_uses_is_not_imported() -> None:
     loaded = python(f"{SPARED}\nprint(*sys.modules)").split()
     assert "uvicorn.server" in loaded
-    assert not {"uvicorn.main", "uvicorn.supervisors", "click", "rich", "pydantic.v1", "alembic", "httpx"} & set(loaded)
+    unused = {"uvicorn.main", "uvicorn.supervisors", "click", "rich", "fastapi", "alembic", "httpx", "typer"}
+    assert not unused & set(loaded)
+    assert not [name for name in loaded if name.startswith("app.local.") and name != "app.local.errors"]
 
 
 def test_who_asks_for_it_later_gets_it() -> None:
@@ -35,6 +37,8 @@ def test_who_asks_for_it_later_gets_it() -> None:
 
 def test_models_are_built_when_they_are_used() -> None:
     program = """
+with models_built_when_used(), without("pydantic.v1"):
+    import app.control_plane
 from fastapi.openapi.models import Info
 from pydantic import BaseModel
 print(Info.__pydantic_complete__, Info(title="x", version="1").title, BaseModel.model_config)
@@ -42,11 +46,11 @@ print(Info.__pydantic_complete__, Info(title="x", version="1").title, BaseModel.
     assert python(f"{SPARED}\n{program}") == "False x {}\n"
 
 
-def test_nor_for_the_first_request(tmp_path: Path) -> None:
-    """FastAPI would import the old pydantic for routes that it copies, and describe what nobody asked about."""
+def test_nor_for_probes_and_the_first_request(tmp_path: Path) -> None:
+    """A probe needs no FastAPI, which, when it is needed, would import the old pydantic for routes that it copies, and
+    describe what nobody asked about."""
     program = f"""
 import asyncio
-from app.api.admin.models import GenerateKey
 from app.config.load import load_settings
 from app.main import create_app
 
@@ -55,11 +59,15 @@ async def receive(): return {{"type": "http.request", "body": b"", "more_body": 
 async def send(message): said.append(message.get("status"))
 async def main():
     settings = load_settings(None, {{"QUAYMASTER_DATA_DIR": {str(tmp_path)!r}}})
-    scope = {{"type": "http", "http_version": "1.1", "method": "GET", "path": "/health/liveliness", "headers": [],
-             "raw_path": b"/health/liveliness", "query_string": b"", "client": ("127.0.0.1", 1), "state": {{}}}}
+    scope = {{"type": "http", "http_version": "1.1", "method": "GET", "headers": [], "query_string": b"",
+             "client": ("127.0.0.1", 1), "state": {{}}}}
     async with create_app(settings, "sk-master") as edge:
-        await edge.control_plane(scope, receive, send)
+        for path in ("/health/liveliness", "/health/readiness", "/metrics", "/docs"):
+            await edge.control_plane({{**scope, "path": path, "raw_path": path.encode()}}, receive, send)
+            print(path, next(filter(None, reversed(said))), "fastapi" in sys.modules)
 asyncio.run(main())
-print(said[0], "pydantic.v1" in sys.modules, GenerateKey.__pydantic_complete__)
+from app.api.admin.models import GenerateKey
+print("pydantic.v1" in sys.modules, GenerateKey.__pydantic_complete__)
 """
-    assert python(f"{SPARED}\n{program}") == "200 False False\n"
+    answers = "/health/liveliness 200 False\n/health/readiness 200 False\n/metrics 200 False\n/docs 200 True\n"
+    assert python(f"{SPARED}\n{program}") == f"{answers}False False\n"

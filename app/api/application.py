@@ -1,30 +1,21 @@
-"""The edge put together: the data plane, and beside it FastAPI behind three pure ASGI layers."""
+"""The edge put together: the data plane, and beside it FastAPI behind pure ASGI layers."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from fastapi import APIRouter, FastAPI
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from app.api import container_files, containers
 from app.api.auth import Callers, VirtualKeyAuth
 from app.api.data_plane import DataPlane
-from app.api.errors import rendered
-from app.api.failing import bug
+from app.api.health import Health, Probes
+from app.api.late import Late
 from app.api.middleware import Bounds, Exchanges
 from app.domain.addresses import Network
-from app.domain.errors import ErrorCode, GatewayError
-from app.domain.exchange import Exchange
 from app.gateway.authenticate import Authenticator
 from app.gateway.pipeline import Gateway
 from app.gateway.settle import Settler
-from app.telemetry.redaction import shown_path
-from quaymaster.operations import BASE_PATH
 
 
 class Edge(NamedTuple):
@@ -40,50 +31,16 @@ def build_edge(
     gateway: Gateway,
     authenticator: Authenticator,
     settler: Settler,
-    control_plane: Sequence[APIRouter],
-    version: str,
+    health: Health,
+    make_framework: Callable[[], ASGIApp],
     *,
     trusted_proxies: Sequence[Network] = (),
 ) -> Edge:
-    """Both planes. On the control plane: exchanges, then authentication, then bounds, then FastAPI.
+    """Both planes. On the control plane: exchanges, then authentication, then bounds, then probes, then FastAPI.
 
-    `trusted_proxies` are those whose X-Forwarded-For is believed.
+    `make_framework` is called when the first request comes as far as FastAPI. `trusted_proxies` are those whose
+    X-Forwarded-For is believed.
     """
-    framework = FastAPI(title="Quaymaster", version=version, redirect_slashes=False, redoc_url=None)
-    for router in (containers.router, container_files.router):
-        framework.include_router(router, prefix=BASE_PATH)
-        framework.include_router(router, include_in_schema=False)
-    for router in control_plane:  # as they are: include_router makes a second, equal one of each at the first request
-        framework.router.routes.extend(router.routes)
-    framework.add_exception_handler(GatewayError, _answer)
-    framework.add_exception_handler(HTTPException, _answer)
-    framework.add_exception_handler(Exception, _answer)
     callers = Callers(authenticator, trusted_proxies)
-    return Edge(DataPlane(gateway, callers, settler), Exchanges(VirtualKeyAuth(Bounds(framework), callers), settler))
-
-
-async def _answer(request: Request, error: Exception) -> Response:
-    """What routes and the framework itself raise, in the one shape of `app.api.errors`."""
-    exchange: Exchange = request.scope["state"]["exchange"]
-    if not isinstance(error, GatewayError):
-        error = _translated(request, exchange, error)
-    exchange.error_code = error.code.value
-    status, headers, body = rendered(error)
-    exchange.response_json = body
-    response = Response(body, status)
-    response.raw_headers = headers
-    return response
-
-
-def _translated(request: Request, exchange: Exchange, error: Exception) -> GatewayError:
-    """The framework's own refusals: no such path, no such method."""
-    if isinstance(error, HTTPException) and error.status_code == 405:
-        allow = tuple(
-            sorted(name.strip() for name in (error.headers or {}).get("Allow", "").split(",") if name.strip())
-        )
-        return GatewayError(ErrorCode.METHOD_NOT_ALLOWED, f"{request.method} is not allowed here.", allow=allow)
-    if isinstance(error, HTTPException) and error.status_code == 404:
-        return GatewayError(
-            ErrorCode.ROUTE_NOT_FOUND, f"Invalid URL ({request.method} {shown_path(exchange.path[:1024])[:256]})."
-        )
-    return bug(exchange)
+    control_plane = Bounds(Probes(Late(make_framework), health))
+    return Edge(DataPlane(gateway, callers, settler), Exchanges(VirtualKeyAuth(control_plane, callers), settler))

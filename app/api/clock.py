@@ -38,6 +38,7 @@ class Deadline:
     def close(self) -> None:
         """Never call again, and let go of everything."""
         self._at = inf
+        self._reached = _nobody_waits
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -54,3 +55,7 @@ class Deadline:
             self._reached()
         elif self._at < inf:
             self._arm()
+
+
+def _nobody_waits() -> None:
+    """What a deadline that is closed calls."""

@@ -189,6 +189,7 @@ class GatewayProtocol(asyncio.Protocol):
         """The client is gone: every request it still waits for hears of it, not only the last."""
         self._server.connections.discard(self)
         self._deadline.close()
+        del self._parser  # it leads back here, as the deadline did: 6 KB that stay until there are enough to collect
         if self._stall_timer is not None:
             self._stall_timer.cancel()
         for turn in self._turns:

@@ -10,11 +10,8 @@ from pathlib import Path
 from app.local.blobs import BlobFolder
 from app.local.containers import Containers
 from app.local.database import Database
+from app.local.errors import DataDirInUse
 from app.local.files import UploadedFiles
-
-
-class DataDirInUse(Exception):
-    """Another process (or another server in this one) has the data folder open."""
 
 
 class DataFolder:

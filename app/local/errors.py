@@ -19,6 +19,10 @@ _JSON_KINDS: Final[dict[type, str]] = {
 }
 
 
+class DataDirInUse(Exception):
+    """Another process (or another server in this one) has the data folder open."""
+
+
 class ApiError(Exception):
     """An answer in OpenAI's error envelope. `message` is never empty and never holds a secret."""
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from app.local.data_folder import DataDirInUse, DataFolder
+from app.local.data_folder import DataFolder
 from app.local.database import UnknownSchema
+from app.local.errors import DataDirInUse
 from tests.local.hosting import Clock, hosted, own_process
 
 CANARY = "canary-5d1f7c"
