@@ -11,8 +11,10 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Final
 
+import structlog
 import uvloop
 
+from app.api.application import Edge
 from app.api.server import CannotListen, Server, make_server, why_not
 from app.config.master_key import ensure_master_key
 from app.config.settings import Settings
@@ -88,6 +90,12 @@ async def serve(
     """Serve until a signal comes, on the address of the settings or on these sockets."""
     listen = settings.server
     async with create_app(settings, master_key, log_lines_dropped=lambda: writer.dropped, company=company) as edge:
+        loop, loading = asyncio.get_running_loop(), set[asyncio.Task[None]]()
+
+        def started(port: int) -> None:
+            on_started(port)
+            loading.add(loop.create_task(_load(edge), name="load-control-plane"))
+
         server = make_server(
             edge,
             host=listen.host,
@@ -96,10 +104,20 @@ async def serve(
             max_headers=listen.max_headers,
             keepalive_seconds=listen.keepalive_seconds,
             drain_seconds=listen.drain_seconds,
-            on_started=on_started,
+            on_started=started,
         )
         _settle_memory()
         await _until_stopped(server, sockets)
+        await asyncio.gather(*loading)
+
+
+async def _load(edge: Edge) -> None:
+    """Load what serving containers does not need, while containers are served."""
+    try:
+        await edge.load()
+    except Exception:  # who asks for it has it made again, and is told
+        structlog.get_logger().exception("control_plane_not_loaded")
+    gc.freeze()
 
 
 def _settle_memory() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
 from starlette.types import ASGIApp
@@ -25,6 +25,8 @@ class Edge(NamedTuple):
     """The nine operations."""
     control_plane: ASGIApp
     """Everything else."""
+    load: Callable[[], Awaitable[None]]
+    """Loads on a thread what the control plane needs, so that nobody who asks has to wait for it."""
 
 
 def build_edge(
@@ -38,9 +40,10 @@ def build_edge(
 ) -> Edge:
     """Both planes. On the control plane: exchanges, then authentication, then bounds, then probes, then FastAPI.
 
-    `make_framework` is called when the first request comes as far as FastAPI. `trusted_proxies` are those whose
-    X-Forwarded-For is believed.
+    `make_framework` is called on a thread, by `Edge.load` or when the first request comes as far as FastAPI.
+    `trusted_proxies` are those whose X-Forwarded-For is believed.
     """
     callers = Callers(authenticator, trusted_proxies)
-    control_plane = Bounds(Probes(Late(make_framework), health))
-    return Edge(DataPlane(gateway, callers, settler), Exchanges(VirtualKeyAuth(control_plane, callers), settler))
+    framework = Late(make_framework)
+    control_plane = Exchanges(VirtualKeyAuth(Bounds(Probes(framework, health)), callers), settler)
+    return Edge(DataPlane(gateway, callers, settler), control_plane, framework.load)

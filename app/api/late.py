@@ -1,4 +1,4 @@
-"""An application that most processes can do without, or do not need yet."""
+"""An application that is not needed yet."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 
 class Late:
-    """An ASGI application that `make` makes, on a thread, when it is first asked something; who asks then waits for it.
+    """An ASGI application that `make` makes, on a thread, when it is told to `load` or first asked something; who asks
+    then waits for it.
 
     What `make` raises, those who waited get, and whoever asks next has it made again.
     """
@@ -24,6 +25,11 @@ class Late:
         if self._app is None:
             self._app = await self._made()
         await self._app(scope, receive, send)
+
+    async def load(self) -> None:
+        """Have it made, where it is not yet. Raises what making it raises."""
+        if self._app is None:
+            self._app = await self._made()
 
     async def _made(self) -> ASGIApp:
         if self._making is None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pydantic import ValidationError
+from pydantic_settings import InitSettingsSource
 
 from app.config.environment import read_environment
 from app.config.interpolation import interpolate, unset_variable
@@ -37,8 +38,9 @@ def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
     from_file, unfilled = interpolate(raw, environ)
     labels = _complete_deployments(from_environment if "deployments" in from_environment else from_file, environ)
     problems += found_twice + none_left + unfilled
+    sources = tuple(InitSettingsSource(Settings, _without_nulls(tree)) for tree in (from_environment, from_file))
     try:
-        settings = Settings.model_validate(_joined(_without_nulls(from_file), _without_nulls(from_environment)))
+        settings = Settings(_build_sources=(sources, {}))
     except ValidationError as error:
         problems += describe(error, labels)
     if problems:
@@ -99,15 +101,6 @@ def _complete_deployments(tree: dict[str, Any], environ: Mapping[str, str]) -> l
 def _label(position: int, entry: Any) -> str:
     name = entry.get("name") if isinstance(entry, dict) else None
     return name if isinstance(name, str) else str(position)
-
-
-def _joined(weaker: Mapping[str, Any], stronger: Mapping[str, Any]) -> dict[str, Any]:
-    """Both trees in one; where both hold a value, the stronger one's."""
-    joined = {**weaker, **stronger}
-    for name in weaker.keys() & stronger.keys():
-        if isinstance(weaker[name], dict) and isinstance(stronger[name], dict):
-            joined[name] = _joined(weaker[name], stronger[name])
-    return joined
 
 
 def _without_nulls(tree: Any) -> Any:

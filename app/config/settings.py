@@ -11,13 +11,13 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import (
     AfterValidator,
     BeforeValidator,
-    ConfigDict,
     Field,
     PrivateAttr,
     SecretStr,
     ValidationInfo,
     field_validator,
 )
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from app.config.addresses import is_loopback
 from app.config.deployments import DeploymentSettings, Section, check_header_secret
@@ -135,10 +135,10 @@ def _default_provider(data: dict[str, Any]) -> str:
     return next((name for name in ("openai", "local") if name in providers), providers[0])
 
 
-class Settings(Section):
+class Settings(BaseSettings):
     """Everything that can be set."""
 
-    model_config = ConfigDict(validate_default=True)
+    model_config = SettingsConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, case_sensitive=True)
 
     server: ServerSettings = ServerSettings()
     """Where the gateway listens, and what it takes from clients."""
@@ -175,6 +175,18 @@ class Settings(Section):
 
     _openai_key_is_set: bool = PrivateAttr(default=False)
     _load_notices: tuple[str, ...] = PrivateAttr(default=())
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what is passed in; `app.config.load` brings its own sources."""
+        return (init_settings,)
 
     @field_validator("master_key")
     @classmethod

@@ -83,3 +83,13 @@ async def test_a_failure_is_not_for_ever() -> None:
         await ask(late)
     assert await ask(late)
     assert maker.made == 2
+
+
+async def test_loaded_ahead_it_is_there_for_who_asks() -> None:
+    maker = Maker()
+    maker.may_end.set()
+    late = Late(maker)
+    await late.load()
+    assert maker.made == 1
+    assert await ask(late)
+    assert maker.made == 1
