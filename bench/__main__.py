@@ -1,6 +1,6 @@
 """`python -m bench`: measure, print, write; `--table`: print the last run's tables as Markdown.
 
-Exit codes: 0 done, 1 we or nginx could not be measured, 2 something is missing on this machine.
+Exit codes: 0 done, 1 we or nginx could not be measured, 2 something is missing on this machine, or the last run is.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,6 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     latest = RESULTS / ("quick.json" if options.quick else "latest.json")
     if options.table:
+        if not latest.exists():
+            print(f"bench: nothing was measured yet: there is no {latest.relative_to(ROOT)}", file=sys.stderr)
+            return 2
         _print(json.loads(latest.read_text()), report.markdown)
         return 0
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exception, so that everything started is stopped
@@ -46,11 +49,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     os.sched_setaffinity(0, {cores.generator})
     raise_file_limit()
-    document = _measured(_plan(options), cores)
+    document: dict[str, Any] = {}
+    for document in _measured(_plan(options), cores):
+        RESULTS.mkdir(exist_ok=True)
+        latest.write_text(json.dumps(document, indent=1) + "\n")
+        latest.with_suffix(".svg").write_text(picture.svg(document))
     _print(document, report.aligned)
-    RESULTS.mkdir(exist_ok=True)
-    latest.write_text(json.dumps(document, indent=1) + "\n")
-    latest.with_suffix(".svg").write_text(picture.svg(document))
     print(f"\nmedians of {document['rounds']}; every figure is in {latest.relative_to(ROOT)}, a picture beside it")
     return 1 if any(_failed(document["contenders"].get(title)) for title in ESSENTIAL) else 0
 
@@ -79,19 +83,20 @@ def _plan(options: argparse.Namespace) -> rounds.Plan:
     return replace(whole, parts=tuple(part for part in whole.parts if part.contender.title in options.only))
 
 
-def _measured(wanted: rounds.Plan, cores: Cores) -> dict[str, Any]:
+def _measured(wanted: rounds.Plan, cores: Cores) -> Iterator[dict[str, Any]]:
+    """The document of the run, after each round that is over."""
     started_at = datetime.now(UTC)
     TOOLS.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="run-", dir=TOOLS) as folder:
-        entries = rounds.run(wanted, cores=cores, tools=TOOLS, folder=Path(folder), say=_say)
-    context = {
-        "started_at": started_at.isoformat(timespec="seconds"),
-        "took_seconds": round((datetime.now(UTC) - started_at).total_seconds()),
-        "machine": machine.description(),
-        "rounds": wanted.rounds,
-        "file_bytes": wanted.big_bytes,
-    }
-    return report.document(entries, context)
+        for number, entries in rounds.run(wanted, cores=cores, tools=TOOLS, folder=Path(folder), say=_say):
+            context = {
+                "started_at": started_at.isoformat(timespec="seconds"),
+                "took_seconds": round((datetime.now(UTC) - started_at).total_seconds()),
+                "machine": machine.description(),
+                "rounds": number,
+                "file_bytes": wanted.big_bytes,
+            }
+            yield report.document(entries, context)
 
 
 def _print(document: Mapping[str, Any], form: Callable[[Sequence[Sequence[str]]], str]) -> None:

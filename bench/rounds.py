@@ -99,8 +99,11 @@ class Place:
 Say = Callable[[str], None]
 
 
-def run(plan: Plan, *, cores: Cores, tools: Path, folder: Path, say: Say) -> list[Entry]:
-    """Measure. A new start of each contender for each round, so that no two are ever up together."""
+def run(plan: Plan, *, cores: Cores, tools: Path, folder: Path, say: Say) -> Iterator[tuple[int, list[Entry]]]:
+    """Measure. A new start of each contender for each round, so that no two are ever up together.
+
+    After each round gives its number, and everything so far: the same list each time.
+    """
     entries = [_admit(part.contender, plan, tools) for part in plan.parts]
     with upstream.running(
         folder / "upstream", core=cores.upstream, big_bytes=plan.big_bytes, small_bytes=plan.small_bytes
@@ -116,7 +119,7 @@ def run(plan: Plan, *, cores: Cores, tools: Path, folder: Path, say: Say) -> lis
                 except Exception as error:  # one that breaks must not cost the others their figures
                     _leave_out(entry, number, error)
                     say(f"  left out: {error!r}")
-    return entries
+            yield number, entries
 
 
 def _leave_out(entry: Entry, number: int, error: Exception) -> None:

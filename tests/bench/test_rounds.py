@@ -82,7 +82,9 @@ def test_a_contender_that_breaks_costs_no_other_one_its_figures(tmp_path: Path) 
         install=False,
     )
     chosen = Cores.choose(cores())
-    never, once, direct = run(plan, cores=chosen, tools=tmp_path, folder=tmp_path, say=lambda _: None)
+    after = list(run(plan, cores=chosen, tools=tmp_path, folder=tmp_path, say=lambda _: None))
+    assert [number for number, _ in after] == [1, 2]
+    never, once, direct = after[-1][1]
     assert (never.rounds, never.skipped) == ([], "OSError('no room')")
     assert (len(once.rounds), once.skipped, once.refusals) == (1, None, ["round 2: OSError('no room')"])
     assert (len(direct.rounds), direct.refusals) == (1, [])
