@@ -37,10 +37,10 @@ format: .venv/dev  ## Format and fix what can be fixed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: .venv/dev  ## Our speed beside nginx on the same upstream
+bench: .venv/dev  ## Our speed beside our peers' and alone, in half an hour
 	$(BIN)/python -m bench
 
-bench-quick: .venv/dev  ## The same in under two minutes
+bench-quick: .venv/dev  ## The essentials of it in under two minutes
 	$(BIN)/python -m bench --quick
 
 lock:  ## Write both locks anew from pyproject.toml (needs uv)

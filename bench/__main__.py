@@ -1,6 +1,6 @@
-"""`python -m bench`: measure and print.
+"""`python -m bench`: measure, print, write; `--table`: print the last run's tables as Markdown.
 
-Exit codes: 0 done, 1 we or nginx could not be measured, 2 something is missing on this machine.
+Exit codes: 0 done, 1 we or nginx could not be measured, 2 something is missing on this machine, or the last run is.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from bench import machine, report, rounds
-from bench.contenders import CONTENDERS
-from bench.contenders.contender import Contender
+from bench import machine, marks, picture, plan, report, rounds
 from bench.machine import Cores, UnfitMachine
-from bench.scenarios import Download, Retrieve
+from bench.neighbours import raise_file_limit
+from bench.upstream import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 TOOLS = ROOT / ".bench"
-RESULT = ROOT / "bench" / "results" / "latest.json"
+RESULTS = ROOT / "bench" / "results"
 ESSENTIAL = {"nginx", "quaymaster"}
 NEEDED = {"wrk": "wrk", "nginx": "nginx", "curl": "curl", "taskset": "util-linux", "setpriv": "util-linux"}
 """Programs, and Debian's packages that hold them."""
@@ -33,6 +33,13 @@ NEEDED = {"wrk": "wrk", "nginx": "nginx", "curl": "curl", "taskset": "util-linux
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark."""
     options = _options(arguments)
+    latest = RESULTS / ("quick.json" if options.quick else "latest.json")
+    if options.table:
+        if not latest.exists():
+            print(f"bench: nothing was measured yet: there is no {latest.relative_to(ROOT)}", file=sys.stderr)
+            return 2
+        _print(json.loads(latest.read_text()), report.markdown)
+        return 0
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exception, so that everything started is stopped
     try:
         _require_programs()
@@ -41,54 +48,67 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"bench: {problem}", file=sys.stderr)
         return 2
     os.sched_setaffinity(0, {cores.generator})
-    plan = _plan(options)
-    started_at = datetime.now(UTC)
-    TOOLS.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="run-", dir=TOOLS) as folder:
-        entries = rounds.run(plan, options.only, cores=cores, tools=TOOLS, folder=Path(folder), say=_say)
-    print(f"\n{report.table(entries)}\n")
-    for remark in report.remarks(entries):
-        print(f"note: {remark}")
-    context = {
-        "started_at": started_at.isoformat(timespec="seconds"),
-        "machine": machine.description(),
-        "rounds": plan.rounds,
-        "download_bytes": plan.content_bytes,
-    }
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(report.document(entries, context), indent=2) + "\n")
-    print(f"\nmedians of {plan.rounds}; every figure is in {RESULT.relative_to(ROOT)}")
-    missing = [e for e in entries if e.contender.title in ESSENTIAL and (e.skipped is not None or e.refusals)]
-    return 1 if missing else 0
+    raise_file_limit()
+    document: dict[str, Any] = {}
+    for document in _measured(_plan(options), cores):
+        RESULTS.mkdir(exist_ok=True)
+        latest.write_text(json.dumps(document, indent=1) + "\n")
+        latest.with_suffix(".svg").write_text(picture.svg(document))
+    _print(document, report.aligned)
+    print(f"\nmedians of {document['rounds']}; every figure is in {latest.relative_to(ROOT)}, a picture beside it")
+    return 1 if any(_failed(document["contenders"].get(title)) for title in ESSENTIAL) else 0
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Our speed beside our peers' on this machine.")
-    parser.add_argument("--quick", action="store_true", help="one short round of what is installed, under two minutes")
-    parser.add_argument("--rounds", type=int, help="how often everything is measured")
-    parser.add_argument("--only", type=_contenders, default=CONTENDERS, help="contenders, as nginx,quaymaster")
+    parser.add_argument("--quick", action="store_true", help="the essentials of what is installed, under two minutes")
+    parser.add_argument("--rounds", type=int, help="how often everything is measured: 3 times, with --quick once")
+    parser.add_argument("--only", type=_titles, help="some of the columns, as nginx,quaymaster,redis")
+    parser.add_argument("--table", action="store_true", help="measure nothing: print the last run's tables as Markdown")
     return parser.parse_args(arguments)
 
 
-def _contenders(names: str) -> tuple[Contender, ...]:
-    known = {contender.title: contender for contender in CONTENDERS}
+def _titles(names: str) -> list[str]:
+    known = [part.contender.title for part in plan.full(1).parts]
     unknown = [name for name in names.split(",") if name not in known]
     if unknown:
         raise argparse.ArgumentTypeError(f"{', '.join(unknown)} unknown; there are: {', '.join(known)}")
-    return tuple(known[name] for name in names.split(","))
+    return names.split(",")
 
 
 def _plan(options: argparse.Namespace) -> rounds.Plan:
-    size = 2**28 if options.quick else 2**30
-    seconds = 3 if options.quick else 8
-    return rounds.Plan(
-        rounds=options.rounds or (1 if options.quick else 3),
-        warm_up_seconds=1 if options.quick else 3,
-        content_bytes=size,
-        scenarios=(Retrieve(1, seconds), Retrieve(64, seconds), Download(size, within_seconds=150)),
-        repeat_seconds=0 if options.quick else 15,
-        install=not options.quick,
-    )
+    whole = plan.quick(options.rounds or 1) if options.quick else plan.full(options.rounds or 3)
+    if options.only is None:
+        return whole
+    return replace(whole, parts=tuple(part for part in whole.parts if part.contender.title in options.only))
+
+
+def _measured(wanted: rounds.Plan, cores: Cores) -> Iterator[dict[str, Any]]:
+    """The document of the run, after each round that is over."""
+    started_at = datetime.now(UTC)
+    TOOLS.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="run-", dir=TOOLS) as folder:
+        for number, entries in rounds.run(wanted, cores=cores, tools=TOOLS, folder=Path(folder), say=_say):
+            context = {
+                "started_at": started_at.isoformat(timespec="seconds"),
+                "took_seconds": round((datetime.now(UTC) - started_at).total_seconds()),
+                "machine": machine.description(),
+                "rounds": number,
+                "file_bytes": wanted.big_bytes,
+            }
+            yield report.document(entries, context)
+
+
+def _print(document: Mapping[str, Any], form: Callable[[Sequence[Sequence[str]]], str]) -> None:
+    for table in (*report.tables(document), marks.table(document)):
+        print(f"\n{form(table)}")
+    print()
+    for remark in report.remarks(document):
+        print(f"note: {remark}")
+
+
+def _failed(contender: Mapping[str, Any] | None) -> bool:
+    return contender is not None and (contender["skipped"] is not None or bool(contender["refused"]))
 
 
 def _require_programs() -> None:

@@ -14,6 +14,10 @@ class Refused(Exception):
     """A measurement that does not count, and why: answers that were not 2xx, a body cut short, a tool that failed."""
 
 
+class Unavailable(Exception):
+    """Why a contender, or something that it needs, cannot take part."""
+
+
 @dataclass(frozen=True, slots=True)
 class Summary:
     """One figure over all its rounds."""

@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -34,18 +34,26 @@ def free_port() -> int:
         return port
 
 
-def pinned(core: int, argv: Sequence[str]) -> list[str]:
-    """The command that runs `argv` on one core, and ends it when the benchmark itself is killed."""
-    return ["setpriv", "--pdeathsig", "TERM", "taskset", "--cpu-list", str(core), *argv]
+def pinned(cores: int | Collection[int], argv: Sequence[str]) -> list[str]:
+    """The command that runs `argv` on one core or several, and ends it when the benchmark itself is killed."""
+    names = str(cores) if isinstance(cores, int) else ",".join(map(str, sorted(cores)))
+    return ["setpriv", "--pdeathsig", "TERM", "taskset", "--cpu-list", names, *argv]
 
 
 class Program:
-    """A child process with all its descendants, pinned to one core.
+    """A child process with all its descendants, pinned to one core, or to several.
 
     `env` is its environment, but for KEPT. What it writes goes to a file in `folder`.
     """
 
-    def __init__(self, argv: Sequence[str], *, core: int, folder: Path, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        argv: Sequence[str],
+        *,
+        core: int | Collection[int],
+        folder: Path,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
         self._log = folder / "output.log"
         with self._log.open("wb") as log:
             self._exec_at = time.monotonic()
@@ -86,9 +94,32 @@ class Program:
             time.sleep(PROBE_EVERY_SECONDS)
         raise NotReady(f"no 200 within {within_seconds:.0f} s, but {last}: {self._last_words()}")
 
+    def wait_until(self, is_so: Callable[[], bool], *, within_seconds: float) -> None:
+        """Ask until it is so. Raises NotReady."""
+        deadline = time.monotonic() + within_seconds
+        while not is_so():
+            if (code := self._child.poll()) is not None:
+                raise NotReady(f"it ended with exit code {code}: {self._last_words()}")
+            if time.monotonic() > deadline:
+                raise NotReady(f"not ready within {within_seconds:.0f} s: {self._last_words()}")
+            time.sleep(PROBE_EVERY_SECONDS)
+
+    def written(self) -> str:
+        """What it has written so far, to either stream."""
+        return self._log.read_text(errors="replace")
+
     def cpu_seconds(self) -> float:
         """User and system time of all its living processes so far."""
-        return sum(times.user + times.system for times in (process.cpu_times() for process in self._family()))
+        return sum(self.cpu_seconds_by_process().values())
+
+    def cpu_seconds_by_process(self) -> dict[int, float]:
+        """The same of each, by process id."""
+        seconds = {}
+        for process in self._family():
+            with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended
+                times = process.cpu_times()
+                seconds[process.pid] = times.user + times.system
+        return seconds
 
     def rss_bytes(self) -> int:
         """Resident memory of all its processes now."""
@@ -116,7 +147,7 @@ class Program:
         return [self._process, *self._process.children(recursive=True)]
 
     def _last_words(self) -> str:
-        text = self._log.read_text(errors="replace").strip()
+        text = self.written().strip()
         return " | ".join(text.splitlines()[-3:])[-500:] or "it wrote nothing"
 
 

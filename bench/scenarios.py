@@ -1,19 +1,26 @@
-"""What is measured of every contender. One more scenario is one more class here and its rows in `report`."""
+"""What is measured of a contender. One more scenario is one more class, here or beside, and its rows in `report`."""
 
 from __future__ import annotations
 
+import http.client
+import json
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
-from bench import curl, wrk
+from bench import wrk
 from bench.contenders.contender import Target
+from bench.figures import Refused
 from bench.machine import Cores
 from bench.program import Program
-from bench.upstream import CONTAINER_PATH, CONTENT_PATH
+from bench.upstream import CONTAINERS_PATH
 from bench.watch import Watch, watched
 
 OTHERS_SHARE: Final = "_others_share"
+NEW_CONTAINER: Final = '{"name": "bench"}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +29,24 @@ class Stage:
 
     target: Target
     program: Program | None
-    upstream: Program
+    load: tuple[Program, ...]
+    """The fake upstream and the databases."""
     cores: Cores
+    big_file: Path
+    upload_target: Callable[[], Target]
+    registered: Callable[[], int | None]
+    """How many containers are in its registry, where it has one."""
+    idle_rss_bytes: int = 0
+    """Before the first load."""
+    spread: bool = False
+    """Whether the contender runs on every core."""
 
 
 class Scenario(ABC):
     """One kind of work. Its figures begin with its name; the one that ends in OTHERS_SHARE is always there."""
+
+    repeatable: bool = True
+    """Whether it is measured again where something disturbed it."""
 
     @property
     @abstractmethod
@@ -51,58 +70,107 @@ class Retrieve(Scenario):
         return f"retrieve_{self.connections}"
 
     def measure(self, stage: Stage) -> dict[str, float]:
-        with watched(stage.cores, stage.program, stage.upstream) as watch:
-            load = wrk.run(
-                stage.target.url(CONTAINER_PATH),
-                stage.target.headers,
-                connections=self.connections,
-                seconds=self.seconds,
-                core=stage.cores.generator,
-            )
-        figures = {
-            f"{self.name}_per_second": load.requests_per_second,
-            f"{self.name}_p50_us": load.p50_us,
-            f"{self.name}_p99_us": load.p99_us,
-            **_of_the_cores(self.name, watch),
-        }
-        if stage.program is not None:
-            figures[f"{self.name}_cpu_us"] = watch.contender_cpu_seconds / load.requests * 1e6
+        return loaded(self.name, stage, stage.target.container_path, self.connections, self.seconds)[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Create(Scenario):
+    """POST a new container, again and again, over `connections` connections for `seconds`.
+
+    Refused where two answers name the same container, and where a registry holds fewer than were answered.
+    """
+
+    connections: int
+    seconds: int
+
+    @property
+    def name(self) -> str:
+        return f"create_{self.connections}"
+
+    def measure(self, stage: Stage) -> dict[str, float]:
+        path = CONTAINERS_PATH
+        ids = {ask(stage.target, "POST", path, NEW_CONTAINER).get("id") for _ in range(2)}
+        if len(ids) != 2 or None in ids:
+            raise Refused("two creates did not make two containers")
+        before = stage.registered()
+        load, figures = loaded(self.name, stage, path, self.connections, self.seconds, body=NEW_CONTAINER)
+        after = stage.registered()
+        if before is not None and after is not None and after - before < load.requests:
+            raise Refused(f"{load.requests} creates were answered, {after - before} are in the registry")
         return figures
 
 
 @dataclass(frozen=True, slots=True)
-class Download(Scenario):
-    """GET one file of `size_bytes`, which must be whole `within_seconds`."""
+class ListPage(Scenario):
+    """GET the first page of containers, of so many items, over one connection for `seconds`."""
 
-    size_bytes: int
-    within_seconds: float
+    items: int
+    seconds: int
 
     @property
     def name(self) -> str:
-        return "download"
+        return f"list_{self.items}"
 
     def measure(self, stage: Stage) -> dict[str, float]:
-        program, before = stage.program, 0
-        if program is not None:
-            before = program.rss_bytes()
-            program.forget_peak()
-        with watched(stage.cores, program, stage.upstream) as watch:
-            transfer = curl.download(
-                stage.target.url(CONTENT_PATH),
-                stage.target.headers,
-                expected_bytes=self.size_bytes,
-                within_seconds=self.within_seconds,
-                core=stage.cores.generator,
-            )
-        figures = {
-            f"{self.name}_bytes_per_second": transfer.bytes_per_second,
-            f"{self.name}_first_byte_us": transfer.first_byte_seconds * 1e6,
-            **_of_the_cores(self.name, watch),
-        }
-        if program is not None:
-            figures[f"{self.name}_growth_bytes"] = max(0, program.peak_rss_bytes() - before)
-        return figures
+        path = f"{CONTAINERS_PATH}?limit={self.items}"
+        listed = ask(stage.target, "GET", path).get("data")
+        if not isinstance(listed, list) or len(listed) != self.items:
+            raise Refused(f"the page has not {self.items} containers")
+        return loaded(self.name, stage, path, 1, self.seconds)[1]
 
 
-def _of_the_cores(name: str, watch: Watch) -> dict[str, float]:
+def loaded(
+    name: str,
+    stage: Stage,
+    path: str,
+    connections: int,
+    seconds: int,
+    *,
+    body: str | None = None,
+    beside: tuple[Program, ...] = (),
+) -> tuple[wrk.Load, dict[str, float]]:
+    """Let wrk ask, and watch; its figures. Programs `beside` belong to the load. Raises Refused."""
+    with watched(stage.cores, stage.program, (*stage.load, *beside), spread=stage.spread) as watch:
+        load = wrk.run(
+            stage.target.url(path),
+            stage.target.headers,
+            connections=connections,
+            seconds=seconds,
+            core=stage.cores.generator,
+            body=body,
+        )
+    figures = {
+        f"{name}_per_second": load.requests_per_second,
+        f"{name}_p50_us": load.p50_us,
+        f"{name}_p99_us": load.p99_us,
+        **of_the_cores(name, watch),
+    }
+    if stage.program is not None:
+        figures[f"{name}_cpu_us"] = watch.contender_cpu_seconds / load.requests * 1e6
+    if stage.spread:
+        figures[f"{name}_balance_ratio"] = watch.balance_ratio
+    return load, figures
+
+
+def of_the_cores(name: str, watch: Watch) -> dict[str, float]:
+    """The figures that say whether others count."""
     return {f"{name}_load_share": watch.load_share, f"{name}{OTHERS_SHARE}": watch.others_share}
+
+
+def ask(target: Target, method: str, path: str, body: str | None = None) -> Mapping[str, Any]:
+    """One request, and the JSON object that it was answered with. Raises Refused unless that came with a 200."""
+    headers = dict(target.headers) | ({"Content-Type": "application/json"} if body is not None else {})
+    with closing(http.client.HTTPConnection("127.0.0.1", target.port, timeout=30)) as connection:
+        try:
+            connection.request(method, path, body, headers)
+            answer = connection.getresponse()
+            text = answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise Refused(f"{method} {path} failed: {error!r}") from None
+    try:
+        said = json.loads(text)
+    except ValueError:
+        said = None
+    if answer.status != 200 or not isinstance(said, dict):
+        raise Refused(f"{method} {path} was answered with {answer.status} {text[:200].decode(errors='replace')}")
+    return said

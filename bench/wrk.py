@@ -29,13 +29,16 @@ class Load:
         return self.requests / self.seconds
 
 
-def run(url: str, headers: Mapping[str, str], *, connections: int, seconds: float, core: int) -> Load:
-    """Ask `url` over and over, each connection as soon as its answer is here. Raises Refused."""
+def run(
+    url: str, headers: Mapping[str, str], *, connections: int, seconds: float, core: int, body: str | None = None
+) -> Load:
+    """GET `url`, or POST `body` to it, over and over: each connection as soon as its answer is here. Raises Refused."""
     whole_seconds = max(1, round(seconds))  # wrk knows no others
     options = ["--threads", "1", "--connections", str(connections), "--duration", f"{whole_seconds}s"]
     for name, value in headers.items():
         options += ["--header", f"{name}: {value}"]
-    argv = pinned(core, ["wrk", *options, "--timeout", "30s", "--script", str(_SCRIPT), url])
+    script = ["--script", str(_SCRIPT), url] + (["--", body] if body is not None else [])
+    argv = pinned(core, ["wrk", *options, "--timeout", "30s", *script])
     try:
         done = subprocess.run(argv, capture_output=True, text=True, timeout=seconds + 45, check=False)
     except subprocess.TimeoutExpired:

@@ -1,4 +1,13 @@
--- Only `done` is defined, so that no Lua runs while requests do. `status` counts answers of 400 and above.
+-- Nothing but `init` and `done` is defined, so that no Lua runs while requests do. An argument is the body to POST.
+-- `status` counts answers of 400 and above.
+function init(args)
+  if args[1] then
+    wrk.method = "POST"
+    wrk.body = args[1]
+    wrk.headers["Content-Type"] = "application/json"
+  end
+end
+
 function done(summary, latency, requests)
   local e = summary.errors
   io.write(string.format(

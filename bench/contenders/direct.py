@@ -21,3 +21,6 @@ class Direct(Contender):
 
     def first_target(self, site: Site) -> Target:
         return Target(site.upstream_port)
+
+    def upload_target(self, site: Site, target: Target) -> Target:
+        return Target(site.sink_port)

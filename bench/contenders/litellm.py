@@ -6,7 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from bench.contenders.contender import Contender, Launch, Site, Target, Unavailable, run_installer
+from bench.contenders.contender import Contender, Launch, Site, Target, run_installer
+from bench.figures import Unavailable
 from bench.upstream import KEY
 
 _VERSION = "1.106.2"

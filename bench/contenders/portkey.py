@@ -6,7 +6,8 @@ import json
 import shutil
 from pathlib import Path
 
-from bench.contenders.contender import Contender, Launch, Site, Target, Unavailable, run_installer
+from bench.contenders.contender import Contender, Launch, Site, Target, run_installer
+from bench.figures import Unavailable
 from bench.upstream import KEY
 
 _VERSION = "1.15.2"
@@ -49,14 +50,10 @@ class Portkey(Contender):
         )
 
     def first_target(self, site: Site) -> Target:
-        return Target(
-            site.port,
-            {
-                "Authorization": f"Bearer {KEY}",
-                "x-portkey-provider": "openai",
-                "x-portkey-custom-host": site.upstream_url,
-            },
-        )
+        return _target(site, site.upstream_url)
+
+    def upload_target(self, site: Site, target: Target) -> Target:
+        return _target(site, site.sink_url)
 
     def _is_installed(self, folder: Path) -> bool:
         """Whether what is there was installed from the same package.json."""
@@ -64,6 +61,11 @@ class Portkey(Contender):
             return json.loads((folder / "package.json").read_text()) == _PACKAGE and _home(folder.parent).is_dir()
         except (OSError, ValueError):
             return False
+
+
+def _target(site: Site, host: str) -> Target:
+    headers = {"Authorization": f"Bearer {KEY}", "x-portkey-provider": "openai", "x-portkey-custom-host": host}
+    return Target(site.port, headers)
 
 
 def _home(tools: Path) -> Path:

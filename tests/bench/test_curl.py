@@ -18,3 +18,23 @@ def test_a_whole_download_is_read() -> None:
 def test_what_is_not_a_whole_download_is_refused(report: str, reason: str) -> None:
     with pytest.raises(Refused, match=reason):
         curl.parse(report, 2**30)
+
+
+def test_an_upload_counts_once_the_upstream_says_that_all_of_it_came() -> None:
+    transfer = curl.parse_upload('{"id": "cfile_1", "bytes": 1100}\nREPORT 200 1100 0.4 0.5', 1000)
+    assert (transfer.size_bytes, transfer.bytes_per_second) == (1000, 2000)
+
+
+@pytest.mark.parametrize(
+    ("output", "reason"),
+    [
+        ('{"error": "too large"}\nREPORT 413 70000 0.1 0.2', 'answered with 413 {"error": "too large"}'),
+        ('{"bytes": 999}\nREPORT 200 1100 0.4 0.5', "999 of 1000 bytes arrived"),
+        ('{"bytes": null}\nREPORT 200 1100 0.4 0.5', "not a file"),
+        ("OK\nREPORT 200 1100 0.4 0.5", "not a file: OK"),
+        ("[]\nREPORT 200 1100 0.4 0.5", "not a file"),
+    ],
+)
+def test_an_upload_that_did_not_arrive_whole_is_refused(output: str, reason: str) -> None:
+    with pytest.raises(Refused, match=reason):
+        curl.parse_upload(output, 1000)
