@@ -1,6 +1,6 @@
 """The control plane put together: keys, teams, users, containers and spend.
 
-FastAPI and all of this take a fifth of a second to import: that is done on a thread, while containers are served already.
+FastAPI and all of this take a fifth of a second to import: that is done on a thread, while containers are served.
 """
 
 from __future__ import annotations
