@@ -98,7 +98,10 @@ class Commits:
             self._threads.submit(self._run, group)
         except RuntimeError:
             with self._lock:
-                del self._waiting[group]
+                _, *others = self._waiting.pop(group)  # which came meanwhile, from other threads
+            for other in others:
+                other.fail(StoreUnavailable("the database is closed"))
+            tell(others)
             raise
 
     def _run(self, group: Hashable) -> None:

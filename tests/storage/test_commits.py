@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from math import inf
 from typing import Any
 
 import pytest
@@ -217,3 +219,22 @@ async def test_creates_of_one_key_and_its_team_are_committed_together(migrated: 
     standing = (await ledger.balances(payers, at(1))).values()
     assert [(one.containers, one.spent_nanousd) for one in standing] == [(21, 20 * BY_THE_MINUTE.cost(0))] * 2
     assert await ledger.verify() == []
+
+
+async def test_what_joins_one_that_comes_too_late_to_be_done_is_told_so(migrated: Database) -> None:
+    loop = asyncio.get_running_loop()
+    joining: asyncio.Future[str] = loop.create_future()
+
+    class Ended(ThreadPoolExecutor):
+        def submit(self, *_: Any, **__: Any) -> Any:
+            doomed.submit(commits.Job(add("b"), inf, joining, loop), GROUP)
+            raise RuntimeError("the threads have ended")
+
+    backend = migrated._backend
+    backend.writers.shutdown()
+    backend.writers = Ended()
+    doomed = commits.Commits(backend, backend.engine, lambda: inf)
+    with pytest.raises(RuntimeError, match="have ended"):
+        doomed.submit(commits.Job(add("a"), inf, loop.create_future(), loop), GROUP)
+    with pytest.raises(StoreUnavailable, match="closed"):
+        await asyncio.wait_for(joining, 5)
