@@ -1,7 +1,7 @@
 """Writes that commit together: whatever waits when the one before has committed goes into one transaction.
 
 A commit waits for the disk, takes 100 µs of CPU and, on SQLite, has the whole file to itself. Each work has a savepoint
-of its own, and nobody is told anything before all is committed. `docs/adr/0020-group-commit.md` says why.
+of its own, and nobody is told anything before all is committed. `docs/adr/0019-group-commit.md` says why.
 """
 
 from __future__ import annotations
