@@ -128,7 +128,7 @@ class Lane:
     async def send(self, reply: Reply) -> None:
         """See `ReplyLine`."""
         if reply.whole is not None:
-            await self._send(self._begun(), reply.status, reply.headers, reply.whole)
+            await self._send(reply.status, reply.headers, reply.whole)
             return
         try:
             await self._stream(self._begun(), reply)
@@ -141,14 +141,15 @@ class Lane:
         exchange = self._begun()
         exchange.error_code = error.code.value
         exchange.response_json = body
-        await self._send(exchange, status, headers, body)
+        await self._send(status, headers, body)
 
-    async def _send(self, exchange: Exchange, status: int, headers: RawHeaders, body: bytes) -> None:
-        if self._connection.flow.write_paused:
-            await self._connection.flow.drain()
+    async def _send(self, status: int, headers: RawHeaders, body: bytes) -> None:
+        connection, exchange = self._connection, self._begun()
+        if connection.flow.write_paused:
+            await connection.flow.drain()
         if exchange.method == "HEAD":
             body = b""
-        head = head_lines(exchange, status, headers, self._connection.dated())
+        head = head_lines(exchange, status, headers, connection.dated())
         self.started = True
         exchange.bytes_out = len(body)
         self._end(exchange, b"%b%b%b" % (head, b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n", body))

@@ -74,7 +74,7 @@ class Head:
 
     __slots__ = ("headers", "is_1_0", "keep_alive", "method", "path", "query", "waits")
 
-    def __init__(self, parser: HttpRequestParser, url: bytes, headers: RawHeaders, *, waits: bool) -> None:
+    def __init__(self, parser: HttpRequestParser, url: bytes, headers: RawHeaders, waits: bool) -> None:
         """What `parser` has just parsed. Raises ValueError and HttpParserError for a URL without a path."""
         path, _, query = url.partition(b"?")
         if path[:1] != b"/" or b"#" in url:
@@ -96,7 +96,7 @@ class Head:
 class AsgiTurn:
     """A turn that an ASGI application answers, by uvicorn's own hand."""
 
-    def __init__(self, connection: Connection, head: Head, app: Any, *, default_headers: RawHeaders) -> None:
+    def __init__(self, connection: Connection, head: Head, app: Any, default_headers: RawHeaders) -> None:
         self._connection = connection
         self._app = app
         self._cycle = RequestResponseCycle(

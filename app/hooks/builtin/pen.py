@@ -135,7 +135,7 @@ class Pen:
             "status": exchange.status,
             "error_code": exchange.error_code and _kept(exchange.error_code),
             "error_detail": exchange.error_detail and _kept(exchange.error_detail),
-            "outcome": outcome and outcome.value,
+            "outcome": outcome and str(outcome),  # `value` is a Python call
             "duration_ms": round(duration * 1e6) / 1000,  # half the time of round(…, 3)
             "overhead_ms": round((duration - upstream if overhead is None else overhead) * 1e6) / 1000,
             "upstream_ms": round(upstream * 1e6) / 1000,
