@@ -113,7 +113,7 @@ class Lane:
 
     def _ask(self) -> None:
         if not self.started:
-            self._connection.transport.write(_CONTINUE)
+            self._connection.send_now(_CONTINUE)
 
     # The line.
 
@@ -122,7 +122,7 @@ class Lane:
         connection = self._connection
         connection.tasks.discard(self._task)
         if not (self.finished or self._gone):
-            connection.transport.abort() if self._head.is_1_0 else connection.transport.close()
+            connection.transport.abort() if self._head.is_1_0 else connection.close()
         connection.answered()
 
     async def send(self, reply: Reply) -> None:
@@ -150,9 +150,12 @@ class Lane:
         if exchange.method == "HEAD":
             body = b""
         head = head_lines(exchange, status, headers, connection.dated())
-        self.started = True
+        self.started = self.finished = True
         exchange.bytes_out = len(body)
-        self._end(exchange, b"%b%b%b" % (head, b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n", body))
+        exchange.outcome = exchange.outcome or Outcome.ANSWERED
+        if not self._gone:
+            end = b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n"
+            connection.outbox.put(connection.transport, b"%b%b%b" % (head, end, body), len(connection.tasks))
 
     async def _stream(self, exchange: Exchange, reply: Reply) -> None:
         """Send piece by piece, at the pace of the slower side.
@@ -179,21 +182,17 @@ class Lane:
                 exchange.bytes_out += len(piece)
                 if flow.write_paused:
                     await flow.drain()
-            self._end(exchange, b"0\r\n\r\n" if is_chunked else b"")
+            exchange.outcome = exchange.outcome or Outcome.ANSWERED
+            self.finished = True
+            self._write(b"0\r\n\r\n" if is_chunked else b"")
         except UpstreamFault as fault:
             exchange.outcome = Outcome.CUT_OFF
             exchange.error_code = fault.kind.value
             exchange.error_detail = fault.detail
 
-    def _end(self, exchange: Exchange, last: bytes) -> None:
-        """Write the last of the answer."""
-        exchange.outcome = exchange.outcome or Outcome.ANSWERED
-        self.finished = True
-        self._write(last)
-
     def _write(self, data: bytes) -> None:
         if data and not self._gone:
-            self._connection.transport.write(data)
+            self._connection.send_now(data)
 
     def _begun(self) -> Exchange:
         if self.exchange is None:

@@ -35,6 +35,7 @@ from app.api.lane import Doubt, Lane
 from app.api.turns import AsgiTurn, Head, Turn
 from app.domain.errors import ErrorCode, GatewayError
 from app.domain.ports import RawHeaders
+from app.outbox import Outbox
 from quaymaster.operations import route
 
 HEAD_SECONDS: Final = 30.0
@@ -77,11 +78,12 @@ class Dated:
 
 
 class GatewayProtocol(asyncio.Protocol):
-    """One client connection. A subclass sets the two limits, and the data plane."""
+    """One client connection. A subclass sets the two limits, the data plane, and the outbox of all connections."""
 
     max_header_bytes: int
     max_headers: int
     data_plane: DataPlane
+    outbox: Outbox
 
     transport: asyncio.Transport
     flow: FlowControl
@@ -195,7 +197,7 @@ class GatewayProtocol(asyncio.Protocol):
         if self._turns and not self._refused:
             self._turns[-1].keep_alive = False
         else:
-            self.transport.close()
+            self.close()
 
     # What the parser calls.
 
@@ -256,6 +258,16 @@ class GatewayProtocol(asyncio.Protocol):
 
     # What a turn calls.
 
+    def send_now(self, data: bytes) -> None:
+        """See `Connection`."""
+        self.outbox.flush()
+        self.transport.write(data)
+
+    def close(self) -> None:
+        """See `Connection`."""
+        self.outbox.flush()
+        self.transport.close()
+
     def answered(self) -> None:
         """The turn that had come is over: the next begins, or the client has its time to ask on."""
         turn = self._turns.popleft()
@@ -264,7 +276,7 @@ class GatewayProtocol(asyncio.Protocol):
         if self._refused:
             return
         if not turn.keep_alive:
-            self.transport.close()
+            self.close()
         if self.transport.is_closing():
             return
         self.flow.resume_reading()
@@ -283,7 +295,7 @@ class GatewayProtocol(asyncio.Protocol):
             self._turns[-1].keep_alive = False  # those that came before are fine
             self.flow.pause_reading()
         elif self._part == "body" and (len(self._turns) != 1 or self._turns[0].started):
-            self.transport.close()
+            self.close()
         elif not (self._refused or self.transport.is_closing()):
             self._refuse(self._refusal or GatewayError(ErrorCode.INVALID_REQUEST, "The request is not valid HTTP."))
 
@@ -302,7 +314,7 @@ class GatewayProtocol(asyncio.Protocol):
         log.warning("request_refused", request_id=request_id, status=status, error_code=refusal.code)
         headers += [(b"connection", b"close"), (b"x-request-id", request_id.encode())]
         lines = [STATUS_LINE[status], *(b"%b: %b\r\n" % header for header in headers)]
-        self.transport.write(b"".join((*lines, b"\r\n", body)))
+        self.send_now(b"".join((*lines, b"\r\n", body)))
         self.transport.write_eof()
         self._await("rest", LINGER_SECONDS)  # closing at once would take back the answer from who still sends
 
@@ -335,7 +347,7 @@ class GatewayProtocol(asyncio.Protocol):
             self._deadline.set(seconds)
 
     def _out_of_time(self) -> None:
-        self.transport.close()
+        self.close()
 
     def _watch_for_stalls(self) -> None:
         if self._stall_timer is None:

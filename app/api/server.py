@@ -13,6 +13,7 @@ import uvicorn.server
 
 from app.api.application import Edge
 from app.api.protocol import GatewayProtocol
+from app.outbox import Outbox
 
 CANCEL_SECONDS: Final = 5.0
 """How long requests that were cancelled may take to clean up."""
@@ -70,7 +71,12 @@ def make_server(
     on_started: Callable[[int], None],
 ) -> Server:
     """A server for the gateway. It drains on SIGTERM: in-flight requests get `drain_seconds`."""
-    given = {"max_header_bytes": max_header_bytes, "max_headers": max_headers, "data_plane": edge.data_plane}
+    given = {
+        "max_header_bytes": max_header_bytes,
+        "max_headers": max_headers,
+        "data_plane": edge.data_plane,
+        "outbox": Outbox(),
+    }
     logging.getLogger("uvicorn.error").addFilter(_is_news)
     config = uvicorn.config.Config(
         edge.control_plane,

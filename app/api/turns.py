@@ -14,6 +14,7 @@ from uvicorn.protocols.utils import get_local_addr
 
 from app.domain.exchange import Exchange
 from app.domain.ports import RawHeaders
+from app.outbox import Outbox
 
 
 class Connection(Protocol):
@@ -22,10 +23,20 @@ class Connection(Protocol):
     loop: asyncio.AbstractEventLoop
     transport: asyncio.Transport
     flow: FlowControl
+    outbox: Outbox
+    """For answers that can wait for others. What is not written by it is written by `send_now`."""
     tasks: set[asyncio.Task[None]]
     """Those of all connections: the server waits for them when it stops."""
     peer: tuple[str, int] | None
     """Who is at the other end, where that is known."""
+
+    def send_now(self, data: bytes) -> None:
+        """Write, behind what is in the outbox."""
+        ...
+
+    def close(self) -> None:
+        """Close, when all of that is written."""
+        ...
 
     def dated(self) -> bytes:
         """The lines that are in the head of every answer."""
@@ -135,6 +146,7 @@ class AsgiTurn:
 
     def begin(self) -> None:
         """See `Turn`."""
+        self._connection.outbox.flush()  # what comes now is written by uvicorn
         task = self._connection.loop.create_task(self._cycle.run_asgi(self._app))
         task.add_done_callback(self._connection.tasks.discard)
         self._connection.tasks.add(task)

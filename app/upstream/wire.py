@@ -12,6 +12,7 @@ from typing import Final
 
 from app.domain.errors import FaultKind, UpstreamFault
 from app.domain.ports import OutgoingBody, RawHeaders, Timeouts
+from app.outbox import Outbox
 from app.upstream.faults import connect_fault
 from app.upstream.origin import Origin
 from app.upstream.streams import close_stream
@@ -53,6 +54,7 @@ class WireUpstream:
         self._max_connections = max_connections
         self._trust = Trust(ssl_context)
         self._free_slots = max_connections
+        self.outbox = Outbox()
         self._read_buffer = ReadBuffer()
         self._waiting: OrderedDict[asyncio.Future[None], None] = OrderedDict()
         self._idle: dict[WireConnection, None] = {}  # in the order they became idle
@@ -121,9 +123,14 @@ class WireUpstream:
         if not self._open and self._all_closed is not None and not self._all_closed.done():
             self._all_closed.set_result(None)
 
+    @property
+    def in_flight(self) -> int:
+        """See `ConnectionOwner`."""
+        return self._max_connections - self._free_slots
+
     def room(self) -> memoryview:
         """See `ConnectionOwner`."""
-        return self._read_buffer.room(self._max_connections - self._free_slots)
+        return self._read_buffer.room(self.in_flight)
 
     # Slots: one per exchange in flight. A free slot and a waiter never exist at the same time.
 

@@ -10,6 +10,7 @@ from typing import Final, Protocol, cast
 
 from app.domain.errors import FaultKind, UpstreamFault
 from app.domain.ports import Timeouts
+from app.outbox import Outbox
 from app.upstream.streams import close_stream, measured
 from app.upstream.wire_bulk import BULK_BYTES, BulkReader
 from app.upstream.wire_reply import WireReply
@@ -26,6 +27,14 @@ class StaleConnection(UpstreamFault):
 
 class ConnectionOwner(Protocol):
     """Whoever lends connections. Every exchange ends in one call, either `returned` or `dropped`."""
+
+    outbox: Outbox
+    """For requests that can wait for others."""
+
+    @property
+    def in_flight(self) -> int:
+        """How many exchanges there are now."""
+        ...
 
     def returned(self, connection: WireConnection) -> None:
         """The exchange ended cleanly: the connection can carry another."""
@@ -73,7 +82,10 @@ class WireConnection(asyncio.Protocol):
         """
         reply = self._reply = WireReply(self, request)
         self._moved_at = self._now()
-        self._transport.write(request.head)
+        if request.body or request.stream is not None:
+            self._transport.write(request.head)
+        else:
+            self._owner.outbox.put(self._transport, request.head, self._owner.in_flight)
         if request.body:
             self._transport.write(request.body)
         if request.stream is not None:
