@@ -178,7 +178,7 @@ class Lane:
             while piece := await reply.read():
                 if self._gone:
                     raise ClientGone
-                write(b"%x\r\n%b\r\n" % (len(piece), piece) if is_chunked else piece)
+                write(b"%x\r\n%b\r\n" % (len(piece), bytes(piece)) if is_chunked else piece)
                 exchange.bytes_out += len(piece)
                 if flow.write_paused:
                     await flow.drain()

@@ -14,6 +14,9 @@ from app.domain.stores import Deed
 RawHeaders = list[tuple[bytes, bytes]]
 """Header names and values as bytes; names lower-case. A name may stand more than once."""
 
+Piece = bytes | memoryview
+"""A piece of an answer's body. Nobody writes to what a memoryview shows for as long as somebody holds it."""
+
 OutgoingBody = bytes | AsyncIterator[bytes] | None
 """A request body: whole, or in pieces of at least one byte each, or none at all (None, which is not b"")."""
 
@@ -43,7 +46,7 @@ class UpstreamReply(Protocol):
     status: int
     headers: RawHeaders
 
-    async def read(self) -> bytes:
+    async def read(self) -> Piece:
         """The next piece of the body, b"" at its end (and from then on).
 
         Content-Length and chunked framing are already taken off and have been verified when b"" is returned. Memory is

@@ -12,7 +12,7 @@ from typing import Any, Final
 import orjson
 
 from app.domain.exchange import Exchange
-from app.domain.ports import RawHeaders, UpstreamReply
+from app.domain.ports import Piece, RawHeaders, UpstreamReply
 from app.gateway import jsontext
 from app.telemetry.digests import Digest
 from quaymaster.operations import (
@@ -72,7 +72,7 @@ class Reply:
         whole: bytes | None,
         *,
         upstream: UpstreamReply | None = None,
-        begun: list[bytes] | None = None,
+        begun: list[Piece] | None = None,
     ) -> None:
         self.status = status
         self.headers = headers
@@ -92,7 +92,7 @@ class Reply:
             body,
         )
 
-    async def read(self) -> bytes:
+    async def read(self) -> Piece:
         """The next piece of a body that is not whole, b"" at its end. Raises UpstreamFault where it breaks off."""
         if self._begun:
             piece = self._begun.pop(0)
@@ -122,7 +122,7 @@ async def relay(exchange: Exchange, operation: Operation, upstream: UpstreamRepl
             headers.append((b"content-length", content_length))
         exchange.response_digest = Digest()
         return Reply(exchange, status, headers, None, upstream=upstream)
-    pieces: list[bytes] = []
+    pieces: list[Piece] = []
     size = 0
     try:
         while piece := await upstream.read():
@@ -137,7 +137,7 @@ async def relay(exchange: Exchange, operation: Operation, upstream: UpstreamRepl
         raise
     await upstream.aclose()
     exchange.attempts[-1].ended_at = time.monotonic()
-    whole = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    whole = bytes(pieces[0]) if len(pieces) == 1 else b"".join(pieces)
     if is_json:
         if status == 200 and size <= MAX_AMENDED_BYTES:
             whole = amended(whole, exchange, operation)

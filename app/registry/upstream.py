@@ -12,7 +12,7 @@ import orjson
 from app.domain.deployments import Deployment
 from app.domain.errors import FaultKind, UpstreamFault
 from app.domain.ids import encode_id
-from app.domain.ports import UpstreamReply
+from app.domain.ports import Piece, UpstreamReply
 from quaymaster.operations import CONTAINERS_DELETE, CONTAINERS_LIST, Operation
 
 PAGE_ITEMS: Final = 100
@@ -79,7 +79,7 @@ async def _ask(deployment: Deployment, operation: Operation, path: str, query: s
 
 
 async def _whole(reply: UpstreamReply) -> bytes:
-    pieces: list[bytes] = []
+    pieces: list[Piece] = []
     size = 0
     while piece := await reply.read():
         pieces.append(piece)

@@ -17,7 +17,7 @@ from app.upstream.faults import connect_fault
 from app.upstream.origin import Origin
 from app.upstream.streams import close_stream
 from app.upstream.tls import Trust
-from app.upstream.wire_bulk import ReadBuffer
+from app.upstream.wire_bulk import ReadBuffers
 from app.upstream.wire_connection import StaleConnection, WireConnection
 from app.upstream.wire_reply import WireReply
 from app.upstream.wire_request import REPEATABLE, WireRequest, encode_request
@@ -55,7 +55,7 @@ class WireUpstream:
         self._trust = Trust(ssl_context)
         self._free_slots = max_connections
         self.outbox = Outbox()
-        self._read_buffer = ReadBuffer()
+        self.buffers = ReadBuffers()
         self._waiting: OrderedDict[asyncio.Future[None], None] = OrderedDict()
         self._idle: dict[WireConnection, None] = {}  # in the order they became idle
         self._open: set[WireConnection] = set()
@@ -127,10 +127,6 @@ class WireUpstream:
     def in_flight(self) -> int:
         """See `ConnectionOwner`."""
         return self._max_connections - self._free_slots
-
-    def room(self) -> memoryview:
-        """See `ConnectionOwner`."""
-        return self._read_buffer.room(self.in_flight)
 
     # Slots: one per exchange in flight. A free slot and a waiter never exist at the same time.
 

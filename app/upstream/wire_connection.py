@@ -9,10 +9,10 @@ from functools import partial
 from typing import Final, Protocol, cast
 
 from app.domain.errors import FaultKind, UpstreamFault
-from app.domain.ports import Timeouts
+from app.domain.ports import Piece, Timeouts
 from app.outbox import Outbox
 from app.upstream.streams import close_stream, measured
-from app.upstream.wire_bulk import BULK_BYTES, BulkReader
+from app.upstream.wire_bulk import BULK_BYTES, BulkReader, ReadBuffers
 from app.upstream.wire_reply import WireReply
 from app.upstream.wire_request import JOINED_BYTES, WireRequest
 from app.upstream.wire_response import ProtocolBroken
@@ -30,6 +30,8 @@ class ConnectionOwner(Protocol):
 
     outbox: Outbox
     """For requests that can wait for others."""
+    buffers: ReadBuffers
+    """For large pieces of answers."""
 
     @property
     def in_flight(self) -> int:
@@ -46,10 +48,6 @@ class ConnectionOwner(Protocol):
 
     def closed(self, connection: WireConnection) -> None:
         """The socket is gone."""
-        ...
-
-    def room(self) -> memoryview:
-        """Where to read a large piece to. It is anybody's again when the loop goes on."""
         ...
 
 
@@ -131,7 +129,7 @@ class WireConnection(asyncio.Protocol):
         """Connected, and the certificate verified."""
         self._transport = cast(asyncio.Transport, transport)
 
-    def data_received(self, data: bytes) -> None:
+    def data_received(self, data: Piece) -> None:
         """Bytes of the answer, or bytes that nobody asked for."""
         reply = self._reply
         if reply is None:
@@ -148,9 +146,9 @@ class WireConnection(asyncio.Protocol):
             self._end(reusable=reply.keep_alive)
         else:
             self._moved_at = self._now()
-            if len(data) >= BULK_BYTES and not self._in_bulk:
+            if len(data) >= BULK_BYTES and reply.status and not self._in_bulk:
                 self._in_bulk = True
-                self._transport.set_protocol(BulkReader(self, self._owner.room))
+                self._transport.set_protocol(BulkReader(self, self._owner.buffers, lambda: self._owner.in_flight))
             if reply.unread_bytes >= BUFFERED_BYTES and not self._read_paused:
                 self._read_paused = True
                 self._transport.pause_reading()

@@ -6,6 +6,7 @@ import asyncio
 from typing import Protocol
 
 from app.domain.errors import FaultKind, UpstreamFault
+from app.domain.ports import Piece
 from app.upstream.streams import close_stream
 from app.upstream.wire_request import WireRequest
 from app.upstream.wire_response import ResponseParser
@@ -41,7 +42,7 @@ class WireReply(ResponseParser):
         self._source = source
         self._waiter: asyncio.Future[None] | None = None
 
-    async def read(self) -> bytes:
+    async def read(self) -> Piece:
         """See `UpstreamReply.read`."""
         while not self.pieces:
             if self.error is not None:

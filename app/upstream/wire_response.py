@@ -11,7 +11,7 @@ from typing import Final
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-from app.domain.ports import RawHeaders
+from app.domain.ports import Piece, RawHeaders
 from app.upstream.wire_head import MAX_HEADERS, read_plain_head
 
 MAX_HEAD_BYTES: Final = 64 * 1024
@@ -59,7 +59,7 @@ class ResponseParser:
 
     def __init__(self, *, head_only: bool) -> None:
         self.status = 0
-        self.pieces: deque[bytes] = deque()
+        self.pieces: deque[Piece] = deque()
         self.unread_bytes = 0
         self.complete = False
         self.keep_alive = False
@@ -74,13 +74,14 @@ class ResponseParser:
         """Whether any byte has arrived."""
         return self._head_bytes > 0
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: Piece) -> None:
         """Take what has arrived.
 
         Raises ProtocolBroken at anything invalid, also at bytes after the end, and must not be called again then.
         """
         if not self.status:
-            data = self._take_first(data) if not self._head_bytes else self._take_head(data)
+            first = bytes(data)  # itself, unless it is a memoryview
+            data = self._take_head(first) if self._head_bytes else self._take_first(first)
             if not self.status:
                 return
         if self._chunks is not None:
@@ -94,7 +95,7 @@ class ResponseParser:
             self._remaining -= len(data)
             self.complete = not self._remaining
 
-    def take(self) -> bytes:
+    def take(self) -> Piece:
         """The next piece of the body; there must be one."""
         piece = self.pieces.popleft()
         self.unread_bytes -= len(piece)
@@ -106,7 +107,7 @@ class ResponseParser:
             self.complete = True
         return self.complete
 
-    def _keep(self, piece: bytes) -> None:
+    def _keep(self, piece: Piece) -> None:
         if piece:
             self.pieces.append(piece)
             self.unread_bytes += len(piece)
@@ -187,7 +188,7 @@ class ResponseParser:
         else:
             raise ProtocolBroken("the response has an unknown transfer-encoding")
 
-    def _take_chunks(self, parser: HttpResponseParser, data: bytes) -> None:
+    def _take_chunks(self, parser: HttpResponseParser, data: Piece) -> None:
         """Read chunked body. llhttp skips line ends after it; `_tail`, its last five bytes, then begins with one."""
         before = len(self.pieces)
         try:
@@ -195,7 +196,7 @@ class ResponseParser:
         except (HttpParserError, HttpParserUpgrade) as error:
             self._chunks = None
             raise ProtocolBroken(f"invalid chunked body: {error}") from None
-        self._tail = (self._tail + data[-5:])[-5:]
+        self._tail = (self._tail + bytes(data[-5:]))[-5:]
         self._barren_bytes = 0 if len(self.pieces) > before else self._barren_bytes + len(data)
         if self.complete:
             self._chunks = None

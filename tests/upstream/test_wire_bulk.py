@@ -6,7 +6,7 @@ import pytest
 
 from app.domain.ports import Timeouts
 from app.upstream.wire import WireUpstream
-from app.upstream.wire_bulk import LARGEST_BYTES, SMALLEST_BYTES, ReadBuffer
+from app.upstream.wire_bulk import LARGEST_BYTES, SHARED_BYTES, SMALLEST_BYTES, ReadBuffers
 from tests.conformance.upstream.exchanges import ask
 from tests.fakes.scripted import Peer, ScriptedUpstream, head, reply
 
@@ -40,7 +40,42 @@ async def test_who_is_behind_gets_larger_pieces_until_the_answer_ends() -> None:
 
 
 @pytest.mark.parametrize(
-    ("readers", "size"), [(0, LARGEST_BYTES), (1, LARGEST_BYTES), (32, LOOP_BYTES), (1000, SMALLEST_BYTES)]
+    ("readers", "size"),
+    [(0, LARGEST_BYTES), (1, LARGEST_BYTES), (32, LOOP_BYTES), (33, SMALLEST_BYTES), (1000, SMALLEST_BYTES)],
 )
 def test_the_more_read_the_smaller_their_pieces(readers: int, size: int) -> None:
-    assert len(ReadBuffer().room(readers)) == size
+    assert len(ReadBuffers().lend(readers)) == size
+
+
+def read(buffers: ReadBuffers, content: bytes, readers: int = 1) -> memoryview:
+    """A piece, as a connection gets it."""
+    room = buffers.lend(readers)
+    room[: len(content)] = content
+    return buffers.watch(room[: len(content)], room)
+
+
+def test_what_somebody_holds_is_not_written_to() -> None:
+    buffers = ReadBuffers()
+    held = [read(buffers, b"%d" % number) for number in range(10)]
+    part = held[3][:1]
+    assert [bytes(piece) for piece in held] == [b"%d" % number for number in range(10)]
+    del held
+    assert bytes(read(buffers, b"x")) == b"x"
+    assert bytes(part) == b"3"
+
+
+def test_what_nobody_holds_is_lent_again() -> None:
+    buffers = ReadBuffers()
+    piece = read(buffers, b"one")
+    memory = piece.obj
+    del piece
+    assert buffers.lend(1).obj is memory
+    assert buffers.lend(1).obj is not memory
+
+
+def test_no_more_is_kept_than_is_shared() -> None:
+    buffers = ReadBuffers()
+    held = [read(buffers, b"x") for _ in range(SHARED_BYTES // LARGEST_BYTES + 3)]
+    del held
+    assert buffers._free_bytes == SHARED_BYTES
+    assert sum(len(memory) for free in buffers._free.values() for memory in free) == SHARED_BYTES
