@@ -10,7 +10,7 @@ from typing import Protocol
 
 from app.api.auth import Callers
 from app.api.failing import Line, answer_instead
-from app.domain.errors import ErrorCode, GatewayError
+from app.domain.errors import ClientGone, ErrorCode, GatewayError
 from app.domain.exchange import Exchange
 from app.domain.ids import decode_id
 from app.gateway.pipeline import Gateway
@@ -48,6 +48,8 @@ class DataPlane:
         exchange.operation = found.methods.get(exchange.method)  # so that a refusal is logged under its operation
         self._settler.opened(exchange)
         try:
+            if exchange.outcome is not None:  # the client has left already
+                raise ClientGone
             if self._settler.is_behind:
                 await self._settler.let_in()
             callers, peer = self._callers, line.peer

@@ -9,6 +9,7 @@ from random import Random, SystemRandom
 from typing import Final, Protocol
 
 import structlog
+from starlette.requests import ClientDisconnect
 
 from app.domain.errors import ClientGone, ErrorCode, GatewayError
 from app.domain.exchange import Exchange, Outcome
@@ -39,7 +40,7 @@ async def answer_instead(exchange: Exchange, raised: BaseException, line: Line) 
     match raised:
         case GatewayError():
             await _answer(exchange, raised, line)
-        case ClientGone():
+        case ClientGone() | ClientDisconnect():
             exchange.outcome = Outcome.CLIENT_GONE
         case asyncio.CancelledError():
             if exchange.outcome is not Outcome.CLIENT_GONE:  # the time to drain is over

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from fastapi import APIRouter, FastAPI
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
@@ -50,6 +50,8 @@ def _probes(health: Health) -> APIRouter:
 async def _answer(request: Request, error: Exception) -> Response:
     """What routes and the framework itself raise, in the one shape of `app.api.errors`."""
     exchange: Exchange = request.scope["state"]["exchange"]
+    if isinstance(error, ClientDisconnect):  # nobody is there to be told
+        raise error
     if not isinstance(error, GatewayError):
         error = _translated(request, exchange, error)
     exchange.error_code = error.code.value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import CORO_CREATED, getcoroutinestate
 from typing import Final, NamedTuple
 
 from app.api.body import ArrivingBody, NoBody
@@ -42,8 +43,10 @@ class Lane:
         "_found",
         "_gone",
         "_head",
+        "_serving",
         "_task",
         "_whole",
+        "begun",
         "exchange",
         "finished",
         "keep_alive",
@@ -55,7 +58,7 @@ class Lane:
         self.exchange: Exchange | None = None
         self.keep_alive = head.keep_alive
         self.peer = connection.peer
-        self.started = self.finished = False
+        self.begun = self.started = self.finished = False
         self._connection = connection
         self._data_plane = data_plane
         self._found = found
@@ -67,6 +70,7 @@ class Lane:
 
     def begin(self) -> None:
         """See `Turn`."""
+        self.begun = True
         body = self._arriving() if self._body is not None or not self._whole else NoBody()
         self.exchange = Exchange(
             request_id=new_request_id(),
@@ -76,7 +80,8 @@ class Lane:
             query=self._head.query,
             body=body,
         )
-        self._task = self._connection.loop.create_task(self._data_plane.serve(self.exchange, self._found, self))
+        self._serving = self._data_plane.serve(self.exchange, self._found, self)
+        self._task = self._connection.loop.create_task(self._serving)
         self._connection.tasks.add(self._task)
 
     def feed(self, piece: bytes) -> None:
@@ -98,7 +103,7 @@ class Lane:
         exchange = self.exchange
         if exchange is not None and exchange.outcome is None and exchange.body.ended:
             exchange.outcome = Outcome.CLIENT_GONE
-            if exchange.method == "GET":
+            if exchange.method == "GET" and getcoroutinestate(self._serving) != CORO_CREATED:  # that would never end
                 self._task.cancel()
 
     def _arriving(self) -> ArrivingBody:
@@ -112,7 +117,7 @@ class Lane:
         return self._body
 
     def _ask(self) -> None:
-        if not self.started:
+        if not (self.started or self._gone):
             self._connection.send_now(_CONTINUE)
 
     # The line.
@@ -121,6 +126,8 @@ class Lane:
         """See `ReplyLine`."""
         connection = self._connection
         connection.tasks.discard(self._task)
+        if self._body is not None:
+            self._body.disconnect()
         if not (self.finished or self._gone):
             connection.transport.abort() if self._head.is_1_0 else connection.close()
         connection.answered()

@@ -32,7 +32,7 @@ from app.api.data_plane import DataPlane
 from app.api.errors import rendered
 from app.api.failing import new_request_id
 from app.api.lane import Doubt, Lane
-from app.api.turns import AsgiTurn, Head, Turn
+from app.api.turns import AsgiTurn, Head, Turn, without_offer
 from app.domain.errors import ErrorCode, GatewayError
 from app.domain.ports import RawHeaders
 from app.outbox import Outbox
@@ -100,6 +100,8 @@ class GatewayProtocol(asyncio.Protocol):
     _url = b""
     _headers: RawHeaders
     _waits = False
+    _declined = b""
+    """The head of a request that offers another protocol, without the offer."""
     _refusal: GatewayError | None = None
     _refused = False
     _awaited: _Awaited | None = None
@@ -124,9 +126,7 @@ class GatewayProtocol(asyncio.Protocol):
         self._server = server_state
         self._app = config.loaded_app
         self._keep_alive_seconds = config.timeout_keep_alive
-        self._parser = httptools.HttpRequestParser(self)
-        # Else llhttp takes what follows a request that says `connection: close` for an error before it is answered.
-        self._parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self._parser = self._new_parser()
         self._turns: deque[Turn] = deque()
         self._deadline = Deadline(self.loop, self._out_of_time)
 
@@ -149,12 +149,7 @@ class GatewayProtocol(asyncio.Protocol):
         self._head_bytes += len(data)
         self._progressed = False
         is_busy = bool(self._turns)
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            pass  # an offer (h2c by Java's client, say): the request is answered as HTTP/1.1
-        except httptools.HttpParserError:
-            self._not_http()
+        self._parse(data)
         if self._progressed:
             self._framing_bytes = 0
         elif self._framing_bytes > self.max_header_bytes and not self.transport.is_closing():
@@ -162,7 +157,7 @@ class GatewayProtocol(asyncio.Protocol):
             self._not_http()
         if self._part != "head":
             self._head_bytes = 0
-        if self._turns and not is_busy and not self._refused:
+        if self._turns and not (is_busy or self._refused or self.transport.is_closing()):
             self._turns[0].begin()
         self._set_clocks()
 
@@ -182,13 +177,31 @@ class GatewayProtocol(asyncio.Protocol):
         del self._parser  # it leads back here, as the deadline did: 6 KB that stay until there are enough to collect
         if self._stall_timer is not None:
             self._stall_timer.cancel()
-        for turn in self._turns:
+        turns, self._turns, self._latest = self._turns, deque(), None
+        for turn in turns:
             turn.disconnect()
             if turn.exchange is not None and turn.exchange.on_lost is not None:
                 turn.exchange.on_lost()
         if self._doubt is not None and time.monotonic() - self._doubt.sent_at < DOUBT_SECONDS:
             self._doubt.on_lost()  # whoever got that answer would mostly ask on
         self.flow.resume_writing()
+
+    def _parse(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            # An offer (h2c by Java's client, say), after which llhttp takes what follows for another protocol. The head
+            # without it is parsed anew, and answered as HTTP/1.1.
+            self._parser = self._new_parser()
+            self._parse(self._declined + data[upgrade.args[0] :])
+        except httptools.HttpParserError:
+            self._not_http()
+
+    def _new_parser(self) -> httptools.HttpRequestParser:
+        parser = httptools.HttpRequestParser(self)
+        # Else llhttp takes what follows a request that says `connection: close` for an error before it is answered.
+        parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        return parser
 
     # What the server calls.
 
@@ -233,6 +246,9 @@ class GatewayProtocol(asyncio.Protocol):
         if len(self._turns) >= MAX_AHEAD:
             raise httptools.HttpParserError("too many requests ahead")
         head = Head(self._parser, url, headers, self._waits)
+        if self._parser.should_upgrade():
+            self._declined = without_offer(head, url)
+            return
         found = route(head.path)  # by the undecoded path
         if found is not None:
             self._latest = Lane(self, self.data_plane, found, head)
@@ -270,6 +286,8 @@ class GatewayProtocol(asyncio.Protocol):
 
     def answered(self) -> None:
         """The turn that had come is over: the next begins, or the client has its time to ask on."""
+        if not self._turns:  # the connection is gone
+            return
         turn = self._turns.popleft()
         if isinstance(turn, Lane) and turn.exchange is not None and turn.exchange.on_lost is not None:
             self._doubt = Doubt(turn.exchange.on_lost, time.monotonic())
@@ -306,7 +324,7 @@ class GatewayProtocol(asyncio.Protocol):
         request_id = new_request_id()
         if self._turns:
             turn = self._turns[0]
-            if turn.exchange is None:
+            if not turn.begun:
                 turn.begin()
             turn.disconnect()
             request_id = request_id if turn.exchange is None else turn.exchange.request_id

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 from urllib.parse import unquote
 
 from httptools import HttpRequestParser, parse_url
@@ -52,6 +52,8 @@ class Turn(Protocol):
 
     keep_alive: bool
     """Whether the connection stays when it is answered."""
+    begun: bool
+    """Whether its turn has come."""
 
     @property
     def started(self) -> bool:
@@ -104,10 +106,27 @@ class Head:
         """Whether the client sends its body only when it is told to."""
 
 
+_OFFERS: Final = frozenset({b"upgrade", b"http2-settings"})
+
+
+def without_offer(head: Head, url: bytes) -> bytes:
+    """A head that offers another protocol, as it would be if it did not."""
+    lines = [b"%b %b HTTP/%b" % (head.method.encode(), url, b"1.0" if head.is_1_0 else b"1.1")]
+    for name, value in head.headers:
+        if name == b"connection":
+            words = [word for word in value.split(b",") if word.strip().lower() not in _OFFERS]
+            if words:
+                lines.append(b"connection: " + b",".join(words))
+        elif name not in _OFFERS:
+            lines.append(b"%b: %b" % (name, value))
+    return b"\r\n".join((*lines, b"", b""))
+
+
 class AsgiTurn:
     """A turn that an ASGI application answers, by uvicorn's own hand."""
 
     def __init__(self, connection: Connection, head: Head, app: Any, default_headers: RawHeaders) -> None:
+        self.begun = False
         self._connection = connection
         self._app = app
         self._cycle = RequestResponseCycle(
@@ -146,6 +165,7 @@ class AsgiTurn:
 
     def begin(self) -> None:
         """See `Turn`."""
+        self.begun = True
         self._connection.outbox.flush()  # what comes now is written by uvicorn
         task = self._connection.loop.create_task(self._cycle.run_asgi(self._app))
         task.add_done_callback(self._connection.tasks.discard)

@@ -142,6 +142,8 @@ class Creates:
         creation = making.creation
         if creation.idempotency_key is None:
             exchange.on_lost = partial(self._losses.lost, making)
+            if exchange.outcome is Outcome.CLIENT_GONE:  # before anybody could have told
+                exchange.on_lost()
         if is_again:
             await self._losses.written_down(creation)
         now = _now()

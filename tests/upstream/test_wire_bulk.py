@@ -6,12 +6,30 @@ import pytest
 
 from app.domain.ports import Timeouts
 from app.upstream.wire import WireUpstream
-from app.upstream.wire_bulk import LARGEST_BYTES, SHARED_BYTES, SMALLEST_BYTES, ReadBuffers
+from app.upstream.wire_bulk import LARGEST_BYTES, SHARED_BYTES, SMALLEST_BYTES, BulkReader, ReadBuffers
 from tests.conformance.upstream.exchanges import ask
 from tests.fakes.scripted import Peer, ScriptedUpstream, head, reply
 
 LOOP_BYTES = 256 * 1024
 """What an event loop reads at a time by itself."""
+
+
+class Target:
+    """What reads, and keeps it."""
+
+    def __init__(self) -> None:
+        self.taken: list[bytes | memoryview] = []
+
+    def data_received(self, data: bytes | memoryview) -> None:
+        self.taken.append(data)
+
+    def eof_received(self) -> None: ...
+
+    def connection_lost(self, exc: Exception | None) -> None: ...
+
+    def pause_writing(self) -> None: ...
+
+    def resume_writing(self) -> None: ...
 
 
 async def test_who_is_behind_gets_larger_pieces_until_the_answer_ends() -> None:
@@ -79,3 +97,17 @@ def test_no_more_is_kept_than_is_shared() -> None:
     del held
     assert buffers._free_bytes == SHARED_BYTES
     assert sum(len(memory) for free in buffers._free.values() for memory in free) == SHARED_BYTES
+
+
+async def test_who_sends_little_at_a_time_does_not_take_a_room_for_each() -> None:
+    target = Target()
+    reader = BulkReader(target, ReadBuffers(), lambda: 1)
+    first = reader.get_buffer(-1)
+    for number in range(3):
+        assert reader.get_buffer(-1) is first
+        first[:1] = b"%d" % number
+        reader.buffer_updated(1)
+    reader.buffer_updated(len(first))
+    assert target.taken[:3] == [b"0", b"1", b"2"]
+    assert target.taken[3].obj is first.obj  # type: ignore[union-attr]
+    assert reader.get_buffer(-1) is not first
