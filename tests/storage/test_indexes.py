@@ -22,6 +22,7 @@ from app.storage.engine import Database
 from app.storage.ledger import SqlLedger
 from tests.storage.containers import ANSWER, at, container, creation, register, sighting
 from tests.storage.spending import account, order
+from tests.storage.test_together import at_once
 
 FOREIGN = 2000
 BIG = "containers|container_shares|container_files|creations|balances|holds|ledger_entries"
@@ -131,7 +132,7 @@ async def plans(database: Database, statements: Statements, *, at_least: int) ->
     """How the database goes about each statement that reads rows, of which there are some."""
     found = {}
     for statement, parameters in statements.items():
-        if statement.startswith(("SELECT", "UPDATE", "DELETE")):
+        if statement.startswith(("SELECT", "UPDATE", "DELETE", "WITH")):
             found[statement] = await database.write(lambda c, s=statement, p=parameters: _plan(c, s, p))  # type: ignore[misc]
     assert len(found) >= at_least
     return found
@@ -276,6 +277,17 @@ async def test_every_step_of_a_creation_has_an_index(crowded: Database) -> None:
         await store.complete(made.creation_id, crate, ANSWER)
         await store.fail(made.creation_id, None)
     assert not whole_tables(await plans(crowded, statements, at_least=15))
+
+
+async def test_what_creates_share_has_indexes(crowded: Database) -> None:
+    await analyze(crowded)
+    store, payers = SqlCreationStore(crowded, lambda: at(90)), order()
+    intents = [creation() for _ in range(3)]
+    await store.begin(creation(), payers, same_key_since=at(-1))
+    async with watching(crowded) as statements:
+        await at_once(crowded, payers, [store.begin(one, payers, same_key_since=at(-1)) for one in intents])
+        await at_once(crowded, payers, [store.complete(one.creation_id, container(), ANSWER) for one in intents])
+    assert not whole_tables(await plans(crowded, statements, at_least=9))
 
 
 async def test_every_step_of_a_hold_has_an_index(crowded: Database) -> None:
