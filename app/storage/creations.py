@@ -24,6 +24,9 @@ from app.storage.tables import creations
 MOST_UNDER_WAY: Final = 4096
 """Of so many creations the store knows without looking who pays; others are committed alone."""
 
+SHARED_BYTES: Final = 16 * 1024
+"""What is larger goes in a statement of its own: one of a hundred would take many times as much memory as it holds."""
+
 _c = creations.c
 _FIELDS: Final = tuple(field.name for field in fields(Creation) if field.name != "answer")
 
@@ -144,7 +147,9 @@ class SqlCreationStore:
             return holds.settle_least(connection, creation_id, container, made.at, is_living=was_living)
 
         payers = self._payers.pop(creation_id, None)
-        return await self._database.write(Shared(alone, _complete_together, made), payers)
+        is_small = len(answer.body) + len(container.document) <= SHARED_BYTES
+        work = Shared(alone, _complete_together, made) if is_small else alone
+        return await self._database.write(work, payers)
 
     async def fail(self, creation_id: str, answer: Answer | None) -> None:
         """Write down that nothing was made, or forget it; what is done stays done. Raises StoreUnavailable."""

@@ -17,7 +17,7 @@ from app.domain.ports import ContainerTaken
 from app.domain.spending import Crossing, NoRoom, Order
 from app.storage import commits, prepared, tables
 from app.storage.containers import SqlContainerStore
-from app.storage.creations import SqlCreationStore
+from app.storage.creations import SHARED_BYTES, SqlCreationStore
 from app.storage.engine import Database
 from app.storage.ledger import SqlLedger
 from tests.storage.containers import ANSWER, at, container, creation
@@ -204,6 +204,18 @@ async def test_what_is_completed_twice_at_once_is_paid_for_once(migrated: Databa
     (balance,) = (await SqlLedger(migrated).balances(["key:0123456789abcdef"], at(1))).values()
     assert balance.spent_nanousd == 3 * least
     assert await SqlLedger(migrated).verify() == []
+
+
+async def test_large_answers_are_not_gathered_in_one_statement(migrated: Database) -> None:
+    store, ordered = SqlCreationStore(migrated, lambda: at(1)), order()
+    intents = [creation() for _ in range(3)]
+    for intent in intents:
+        await store.begin(intent, ordered, same_key_since=at(-1))
+    large = replace(ANSWER, body=b"x" * SHARED_BYTES)
+    async with statements(migrated) as seen:
+        works = [store.complete(intent.creation_id, container(), large) for intent in intents]
+        assert await at_once(migrated, ordered, works) == [ordered.price.cost(0)] * 3
+    assert not [text for text in seen if text.startswith("WITH given")]
 
 
 async def test_a_container_that_is_anothers_is_refused_to_the_one_that_made_it(migrated: Database) -> None:
