@@ -1,7 +1,8 @@
 """Writes that commit together: whatever waits when the one before has committed goes into one transaction.
 
-A commit waits for the disk, takes 100 µs of CPU and, on SQLite, has the whole file to itself. Each work has a savepoint
-of its own, and nobody is told anything before all is committed. `docs/adr/0019-group-commit.md` says why.
+A commit waits for the disk, takes 100 µs of CPU and, on SQLite, has the whole file to itself. Works of one kind share
+statements as well (`Shared`). Nobody is told anything before all is committed.
+`docs/adr/0019-group-commit.md` says why.
 """
 
 from __future__ import annotations
