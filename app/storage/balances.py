@@ -58,12 +58,12 @@ _TAKE: Final = Prepared(
     .where(
         _b.account == bindparam("of"),
         _b.spent_nanousd - _spent_before + _b.reserved_nanousd <= bindparam("most_before"),
-        _b.containers < bindparam("max_containers", type_=BigInteger),
+        _b.containers <= bindparam("most_containers_before", type_=BigInteger),
         _b.memory_gb <= bindparam("most_gb_before"),
     )
     .values(
         reserved_nanousd=_b.reserved_nanousd + bindparam("needed"),
-        containers=_b.containers + 1,
+        containers=_b.containers + bindparam("count"),
         memory_gb=_b.memory_gb + bindparam("gb"),
         spent_before_nanousd=_spent_before,
         reset_at=case((or_(_b.reset_at.is_(None), _is_over), bindparam("ends", type_=UtcDateTime)), else_=_b.reset_at),
@@ -128,13 +128,43 @@ def take(connection: Connection, order: Order, needed_nanousd: int, now: datetim
     Raises NoRoom; what was written until then has to be rolled back.
     """
     crossings: list[Crossing] = []
-    asked = [_asked(account, order, needed_nanousd, now) for account in order.accounts]
+    asked = [_asked(account, Move(needed_nanousd, 0, 1, order.memory_gb), now) for account in order.accounts]
     for account, one, row in zip(order.accounts, asked, _each(connection, _TAKE, asked), strict=True):
         balance = _taken(connection, account, one, now) if row is None else _balance(row, now)
-        limits = account.limits
-        if limits is not NO_LIMITS:
+        if _may_cross(account.limits):
             crossings += _crossings(account, balance, order, needed_nanousd)
     return tuple(crossings)
+
+
+def take_together(connection: Connection, orders: Sequence[tuple[Order, int]]) -> list[tuple[Crossing, ...]]:
+    """`take` for several orders, each with what it needs, as if one came after the other: one UPDATE for each account.
+
+    Raises NotTogether where that is not possible, and none may come of what was written until then.
+    """
+    accounts: dict[str, Account] = {}
+    taking: dict[str, list[int]] = {}
+    for place, (order, _) in enumerate(orders):
+        for account in order.accounts:
+            if accounts.setdefault(account.name, account) != account:
+                raise NotTogether  # its limits have just changed
+            taking.setdefault(account.name, []).append(place)
+    now = max(order.started_at for order, _ in orders)
+    names = sorted(accounts, key=_place)
+    asked = []
+    for name in names:
+        its = [orders[place] for place in taking[name]]
+        total = Move(sum(needed for _, needed in its), 0, len(its), sum(order.memory_gb for order, _ in its))
+        asked.append(_asked(accounts[name], total, now))
+    crossings: list[tuple[Crossing, ...]] = [()] * len(orders)
+    for name, row in zip(names, _each(connection, _TAKE, asked), strict=True):
+        if row is None:
+            raise NotTogether
+        if _may_cross(accounts[name].limits):
+            balance = _balance(row, now)
+            for place in reversed(taking[name]):
+                crossings[place] += tuple(_crossings(accounts[name], balance, *orders[place]))
+                balance = _without(balance, *orders[place])
+    return crossings
 
 
 def move(connection: Connection, changes: Iterable[tuple[Sequence[str], Move]], now: datetime) -> None:
@@ -189,20 +219,22 @@ def _each(connection: Connection, change: Prepared, asked: Sequence[dict[str, An
         yield row
 
 
-def _asked(account: Account, order: Order, needed: int, now: datetime) -> dict[str, Any]:
-    """What `_TAKE` has to be given to take the room in one account."""
+def _asked(account: Account, total: Move, now: datetime) -> dict[str, Any]:
+    """What `_TAKE` has to be given to take all of this room in one account, or none."""
     limits = account.limits
     hard = NO_LIMITS if limits.shadow else limits
     budget = _ENDLESS if hard.max_budget_nanousd is None else hard.max_budget_nanousd
+    containers = _ENDLESS if hard.max_containers is None else hard.max_containers
     memory = _ENDLESS if hard.max_memory_gb is None else hard.max_memory_gb
     return {
         "of": account.name,
         "now": now,
-        "needed": needed,
-        "gb": order.memory_gb,
-        "most_before": budget - needed,
-        "max_containers": _ENDLESS if hard.max_containers is None else hard.max_containers,
-        "most_gb_before": memory - order.memory_gb,
+        "needed": total.reserved_nanousd,
+        "count": total.containers,
+        "gb": total.memory_gb,
+        "most_before": budget - total.reserved_nanousd,
+        "most_containers_before": containers - total.containers,
+        "most_gb_before": memory - total.memory_gb,
         "ends": _window_end(limits, now),
     }
 
@@ -224,23 +256,34 @@ def _taken(connection: Connection, account: Account, asked: dict[str, Any], now:
     raise RuntimeError(f"{account.kind} account: its balance has room, and cannot be taken from")
 
 
+def _may_cross(limits: Limits) -> bool:
+    """Whether there is a limit that can be passed without being refused."""
+    return limits.shadow or limits.soft_budget_nanousd is not None
+
+
 def _crossings(account: Account, balance: Balance, order: Order, needed: int) -> list[Crossing]:
     """The limits that were crossed by what has just been taken."""
     limits, crossings = account.limits, []
-    before = replace(
-        balance,
-        reserved_nanousd=balance.reserved_nanousd - needed,
-        containers=balance.containers - 1,
-        memory_gb=balance.memory_gb - order.memory_gb,
-    )
-    if limits.shadow and (shortage := _shortage(before, limits, needed, order.memory_gb)) is not None:
-        crossings.append(Crossing(account=account, shortage=shortage, is_soft=False, balance=balance))
+    if limits.shadow:
+        shortage = _shortage(_without(balance, order, needed), limits, needed, order.memory_gb)
+        if shortage is not None:
+            crossings.append(Crossing(account=account, shortage=shortage, is_soft=False, balance=balance))
     soft = limits.soft_budget_nanousd
     if soft is not None:
         after = balance.spent_nanousd + balance.reserved_nanousd
         if after - needed <= soft < after:
             crossings.append(Crossing(account=account, shortage=Shortage.BUDGET, is_soft=True, balance=balance))
     return crossings
+
+
+def _without(balance: Balance, order: Order, needed: int) -> Balance:
+    """Where an account stood before this was taken."""
+    return replace(
+        balance,
+        reserved_nanousd=balance.reserved_nanousd - needed,
+        containers=balance.containers - 1,
+        memory_gb=balance.memory_gb - order.memory_gb,
+    )
 
 
 def _shortage(balance: Balance, limits: Limits, needed: int, memory_gb: int) -> Shortage | None:

@@ -1,7 +1,8 @@
 """Writes that commit together: whatever waits when the one before has committed goes into one transaction.
 
-A commit waits for the disk, takes 100 µs of CPU and, on SQLite, has the whole file to itself. Each work has a savepoint
-of its own, and nobody is told anything before all is committed. `docs/adr/0019-group-commit.md` says why.
+A commit waits for the disk, takes 100 µs of CPU and, on SQLite, has the whole file to itself. Works of one kind share
+statements as well (`Shared`). Nobody is told anything before all is committed.
+`docs/adr/0019-group-commit.md` says why.
 """
 
 from __future__ import annotations
@@ -30,10 +31,34 @@ GROUP_SECONDS: Final = 0.02
 """A group that has taken as long takes no more in: nobody waits for many that are long."""
 
 
+class Shared(Generic[T]):
+    """Work that can be done with others of the same kind, by statements that they share.
+
+    `together` does several, each of which it is `given`, and returns what comes of each. Whatever it raises undoes them
+    all, and each is done `alone`.
+    """
+
+    __slots__ = ("_alone", "given", "together")
+
+    def __init__(
+        self,
+        alone: Callable[[Connection], T],
+        together: Callable[[Connection, Sequence[Any]], Sequence[T]],
+        given: object,
+    ) -> None:
+        self._alone = alone
+        self.together = together
+        self.given = given
+
+    def __call__(self, connection: Connection) -> T:
+        """Do it alone."""
+        return self._alone(connection)
+
+
 class Job(Generic[T]):
     """Work for a connection, and the future of what comes of it: one of `loop`, or of a thread where that is None."""
 
-    __slots__ = ("_error", "_result", "_work", "answer", "expires_at", "loop")
+    __slots__ = ("_error", "_result", "answer", "expires_at", "loop", "work")
 
     def __init__(
         self,
@@ -42,7 +67,7 @@ class Job(Generic[T]):
         answer: asyncio.Future[T] | concurrent.futures.Future[T],
         loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
-        self._work = work
+        self.work = work
         self.answer = answer
         self._result: T | None = None
         self._error: BaseException | None = None
@@ -54,7 +79,16 @@ class Job(Generic[T]):
         """Do it. Raises whatever it raises, outages as StoreUnavailable."""
         self._error = None
         with outages():
-            self._result = self._work(connection)
+            self._result = self.work(connection)
+
+    def done(self, result: T) -> None:
+        """It has been done, with others."""
+        self._error, self._result = None, result
+
+    @property
+    def together(self) -> Callable[[Connection, Sequence[Any]], Sequence[T]] | None:
+        """How it is done with others that say the same here."""
+        return self.work.together if isinstance(self.work, Shared) else None
 
     def fail(self, error: BaseException) -> None:
         """Whatever came of it is undone. What broke the transaction remains the answer of the one that did."""
@@ -152,14 +186,25 @@ class Commits:
     def _do_together(self, connection: Connection, jobs: list[Job[Any]], waiting: deque[Job[Any]]) -> None:
         """Do those that wait, and add them to `jobs`, which has the first; raises what makes all of it void."""
         ends_at = monotonic() + GROUP_SECONDS
-        while True:
+        job: Job[Any] | None = jobs.pop()
+        while job is not None:
+            alike = self._alike(job, waiting, GROUP_WORKS - len(jobs))
+            jobs += alike
             if self._backend.one_writer:
-                _do_undoably(connection, jobs[-1])
+                _do_undoably(connection, alike)
             else:
-                jobs[-1].do(connection)
-            if len(jobs) >= GROUP_WORKS or monotonic() >= ends_at or (job := self._next(waiting)) is None:
+                _do(connection, alike)
+            if len(jobs) >= GROUP_WORKS or monotonic() >= ends_at:
                 return
-            jobs.append(job)
+            job = self._next(waiting)
+
+    def _alike(self, job: Job[Any], waiting: deque[Job[Any]], most: int) -> list[Job[Any]]:
+        """This one, and those that wait and can share its statements."""
+        alike, others = [job], list[Job[Any]]()
+        while job.together and len(alike) < most and (other := self._next(waiting)) is not None:
+            (alike if other.together is job.together else others).append(other)
+        waiting.extendleft(reversed(others))
+        return alike
 
     def _next(self, waiting: deque[Job[Any]]) -> Job[Any] | None:
         """The next that is not too late; those that are get told so."""
@@ -172,15 +217,31 @@ class Commits:
         return None
 
 
-def _do_undoably(connection: Connection, job: Job[Any]) -> None:
-    """Do a work that others go on after: what it raises is its caller's, and undoes no more than it has done."""
+def _do_undoably(connection: Connection, jobs: Sequence[Job[Any]]) -> None:
+    """Do works that others go on after: what one raises is its caller's, and undoes no more than it has done."""
     execute(connection, "SAVEPOINT work")
     try:
-        job.do(connection)
+        _do(connection, jobs)
     except BaseException as error:
-        job.fail(error)
         execute(connection, "ROLLBACK TO SAVEPOINT work")
+        if len(jobs) == 1:
+            jobs[0].fail(error)
+        else:
+            for job in jobs:
+                _do_undoably(connection, [job])
     execute(connection, "RELEASE SAVEPOINT work")
+
+
+def _do(connection: Connection, jobs: Sequence[Job[Any]]) -> None:
+    """Do a work, or several that share their statements. Raises whatever one of them raises."""
+    together = jobs[0].together
+    if together is None or len(jobs) == 1:
+        jobs[0].do(connection)
+        return
+    with outages():
+        results = together(connection, [job.work.given for job in jobs if isinstance(job.work, Shared)])
+    for job, result in zip(jobs, results, strict=True):
+        job.done(result)
 
 
 def tell(jobs: Sequence[Job[Any]]) -> None:

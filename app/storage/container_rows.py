@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from itertools import groupby
 from typing import Any, Final, NamedTuple
@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import ColumnElement, Connection, Row, RowMapping, bindparam, delete, select, update
 
 from app.domain.containers import Container, Ending, Ownership
+from app.storage.bulk import INSERT, Bulk
 from app.storage.dialects import NOW, insert_new
 from app.storage.prepared import Prepared
 from app.storage.tables import container_files, container_shares, containers
@@ -33,6 +34,7 @@ _replace = update(containers).where(_c.number == bindparam("id"))
 _ADD: Final = Prepared(
     lambda dialect: insert_new(containers, dialect, "container_id").returning(_c.container_id), *_SAID
 )
+_ADD_ALL: Final = Bulk(INSERT, containers, *_SAID)
 _LOCK: Final = Prepared(
     select(_c.number, _c.owner, _c.deployment, _c.ending)
     .where(_c.container_id == bindparam("container_id"))
@@ -95,6 +97,11 @@ def add_or_lock(connection: Connection, container: Container) -> Registered | No
         if found is not None:  # else it was forgotten in between
             return Registered(**found)
     return None
+
+
+def add_together(connection: Connection, added: Sequence[Container]) -> None:
+    """Register containers whose ids are new. Raises IntegrityError, perhaps later, where one is not."""
+    _ADD_ALL.post(connection, [to_row(container) for container in added])
 
 
 def replace_row(connection: Connection, number: int, container: Container) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, bindparam, delete, select, update
 
@@ -13,7 +13,9 @@ from app.domain.containers import Answer, Container, Creation, CreationState
 from app.domain.ports import ContainerTaken
 from app.domain.spending import Crossing, Order
 from app.storage import holds
-from app.storage.container_rows import add_or_lock, give_away, replace_row
+from app.storage.bulk import INSERT, UPDATE, Bulk
+from app.storage.commits import Shared
+from app.storage.container_rows import add_or_lock, add_together, give_away, replace_row
 from app.storage.dialects import insert_new
 from app.storage.engine import Database
 from app.storage.prepared import Asked, Prepared
@@ -21,6 +23,9 @@ from app.storage.tables import creations
 
 MOST_UNDER_WAY: Final = 4096
 """Of so many creations the store knows without looking who pays; others are committed alone."""
+
+SHARED_BYTES: Final = 16 * 1024
+"""What is larger goes in a statement of its own: one of a hundred would take many times as much memory as it holds."""
 
 _c = creations.c
 _FIELDS: Final = tuple(field.name for field in fields(Creation) if field.name != "answer")
@@ -69,6 +74,8 @@ _GIVE_UP: Final = Prepared(_change_pending, "lease_until")
 _GIVE_UP_ANSWERED: Final = Prepared(_change_pending, "lease_until", *_ANSWER)
 _FAIL: Final = Prepared(_change.where(_c.state != CreationState.DONE).values(state=CreationState.FAILED), *_ANSWER)
 _FORGET: Final = Prepared(delete(creations).where(_c.creation_id == bindparam("id"), _c.state != CreationState.DONE))
+_ADD_ALL: Final = Bulk(INSERT, creations, *(column.name for column in _c))
+_DONE_ALL: Final = Bulk(UPDATE, creations, "creation_id", "state", "container_id", *_ANSWER)
 _RENEW: Final = update(creations).where(
     _c.creation_id.in_(bindparam("ids", expanding=True)), _c.state == CreationState.PENDING
 )
@@ -96,7 +103,7 @@ class SqlCreationStore:
         Raises NoRoom, StoreUnavailable.
         """
 
-        def work(connection: Connection) -> Creation | tuple[Crossing, ...]:
+        def alone(connection: Connection) -> Creation | tuple[Crossing, ...]:
             while True:
                 earlier = _same_key(connection, creation, same_key_since)
                 if earlier is None and lost_since is not None:
@@ -109,8 +116,10 @@ class SqlCreationStore:
         payers = tuple(account.name for account in order.accounts)
         while len(self._payers) >= MOST_UNDER_WAY:  # of some nobody hears again
             del self._payers[next(iter(self._payers))]
-        may_wait = creation.idempotency_key is not None or lost_since is not None  # for another's, with balances locked
-        begun = await self._database.write(work, group=None if may_wait else payers)
+        if creation.idempotency_key is not None or lost_since is not None:  # it may wait for another's
+            begun = await self._database.write(alone)
+        else:
+            begun = await self._database.write(Shared(alone, _begin_together, (creation, order)), payers)
         if not isinstance(begun, Creation):
             self._payers[creation.creation_id] = payers
         return begun
@@ -129,15 +138,18 @@ class SqlCreationStore:
 
         Raises ContainerTaken, StoreUnavailable.
         """
-        container_id, now = container.container_id, self._clock()
+        made = _Made(creation_id, container, answer, self._clock())
 
-        def work(connection: Connection) -> int:
+        def alone(connection: Connection) -> int:
             locked = _LOCK.ask(connection, {"id": creation_id})
             was_living = _register(connection, container, locked)
-            _DONE.post(connection, {"id": creation_id, "container_id": container_id, **_answer_columns(answer)})
-            return holds.settle_least(connection, creation_id, container, now, is_living=was_living)
+            _DONE.post(connection, {"id": creation_id, **made.changes()})
+            return holds.settle_least(connection, creation_id, container, made.at, is_living=was_living)
 
-        return await self._database.write(work, group=self._payers.pop(creation_id, None))
+        payers = self._payers.pop(creation_id, None)
+        is_small = len(answer.body) + len(container.document) <= SHARED_BYTES
+        work = Shared(alone, _complete_together, made) if is_small else alone
+        return await self._database.write(work, payers)
 
     async def fail(self, creation_id: str, answer: Answer | None) -> None:
         """Write down that nothing was made, or forget it; what is done stays done. Raises StoreUnavailable."""
@@ -179,6 +191,36 @@ class SqlCreationStore:
             return [_from_row(row) for row in rows.mappings()]
 
         return await self._database.read(work)
+
+
+class _Made(NamedTuple):
+    """What came of a creation, and when that was learned."""
+
+    creation_id: str
+    container: Container
+    answer: Answer
+    at: datetime
+
+    def changes(self) -> dict[str, Any]:
+        """What that changes of the creation, but for its state."""
+        return {"container_id": self.container.container_id, **_answer_columns(self.answer)}
+
+
+def _begin_together(connection: Connection, begun: Sequence[tuple[Creation, Order]]) -> Sequence[tuple[Crossing, ...]]:
+    """Intents without idempotency keys, and the money for them, by statements that they share.
+
+    Raises NotTogether, or what the database makes of it, where one of them is not as usual.
+    """
+    _ADD_ALL.post(connection, [_to_row(creation) for creation, _ in begun])
+    return holds.open_together(connection, [(creation.creation_id, order) for creation, order in begun])
+
+
+def _complete_together(connection: Connection, made: Sequence[_Made]) -> Sequence[int]:
+    """Containers that nobody has heard of yet, by statements that they share. Raises as `_begin_together` does."""
+    rows = [{"creation_id": one.creation_id, "state": CreationState.DONE, **one.changes()} for one in made]
+    _DONE_ALL.post(connection, rows)
+    add_together(connection, [one.container for one in made])
+    return holds.settle_together(connection, [(one.creation_id, one.container, one.at) for one in made])
 
 
 def _same_key(connection: Connection, creation: Creation, since: datetime) -> Creation | None:

@@ -86,7 +86,7 @@ class Database:
 
         It may be committed together with others: on SQLite with any, else with those of the same `group`, which lock
         the same rows. What it does to the database is undone, and it sees what others before it have done, though
-        they may yet fail: then all that was seen by it fails as well.
+        they may yet fail: then all that was seen by it fails as well. Work that is `Shared` may be done with its like.
         """
         answer, job = self._asked(work)
         self._commits.submit(job, self._group(job, group))

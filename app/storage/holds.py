@@ -16,7 +16,8 @@ from app.domain.containers import Container
 from app.domain.spending import MINUTE, Crossing, EntryKind, Extension, Order, Price
 from app.storage import balances
 from app.storage.balances import Move
-from app.storage.prepared import Prepared, Row
+from app.storage.bulk import INSERT, LOCK, UPDATE, Bulk
+from app.storage.prepared import NotTogether, Prepared, Row
 from app.storage.tables import entries, holds
 
 LONGEST: Final = 366 * 24 * 60
@@ -28,17 +29,26 @@ _IS_OPEN: Final = _h.closed_at.is_(None)
 _lock = select(holds).with_for_update()
 _change = update(holds).where(_h.hold_id == bindparam("id"))
 
-_ADD: Final = Prepared(insert(holds), *(column.name for column in _h))
-_ENTER: Final = Prepared(insert(entries), *(column.name for column in entries.c if column.name != "number"))
+_COLUMNS: Final = tuple(column.name for column in _h)
+_LINE: Final = tuple(column.name for column in entries.c if column.name != "number")
+
+_ADD: Final = Prepared(insert(holds), *_COLUMNS)
+_ENTER: Final = Prepared(insert(entries), *_LINE)
 _LOCK: Final = Prepared(_lock.where(_h.hold_id == bindparam("id")))
 _LOCK_BOTH: Final = Prepared(
     _lock.where(or_(_h.hold_id == bindparam("id"), _h.container_id == bindparam("container_id")))
 )
 _LOCK_OPEN_OF: Final = Prepared(_lock.where(_h.container_id == bindparam("container_id"), _IS_OPEN))
-_MADE: Final = Prepared(
-    _change,
-    *("container_id", "deployment", "minutes", "covered_until", "closed_at", "reserved_nanousd", "spent_nanousd"),
+_MAKES: Final = (
+    "container_id",
+    "deployment",
+    "minutes",
+    "covered_until",
+    "closed_at",
+    "reserved_nanousd",
+    "spent_nanousd",
 )
+_MADE: Final = Prepared(_change, *_MAKES)
 _PROLONG: Final = Prepared(_change, "covered_until", "reserved_nanousd", "spent_nanousd")
 _LET_GO: Final = Prepared(_change.values(container_id=None))
 _CLOSE: Final = Prepared(
@@ -58,6 +68,11 @@ _LOCK_ABANDONED: Final = Prepared(
     .limit(bindparam("most"))
     .with_for_update(skip_locked=True)
 )
+
+_ADD_ALL: Final = Bulk(INSERT, holds, *_COLUMNS)
+_ENTER_ALL: Final = Bulk(INSERT, entries, *_LINE)
+_LOCK_ALL: Final = Bulk(LOCK, holds, "hold_id")
+_MADE_ALL: Final = Bulk(UPDATE, holds, "hold_id", *_MAKES)
 
 _ABOUT: Final = (
     "hold_id",
@@ -81,41 +96,36 @@ class Posting(NamedTuple):
     spent_nanousd: int
 
 
+class _Change(NamedTuple):
+    """What is written of a hold."""
+
+    hold: Row
+    """Afterwards."""
+    lines: list[Row]
+    accounts: list[str]
+    move: Move
+    """Of each account's balance."""
+
+
 def open_hold(connection: Connection, hold_id: str, order: Order) -> tuple[Crossing, ...]:
     """Reserve what a container may cost until it would expire by itself. Raises NoRoom; then all is to be rolled back.
 
     Returns the limits that were crossed.
     """
-    minutes = min(order.minutes, LONGEST)
-    needed = order.price.cost(minutes)
-    crossings = balances.take(connection, order, needed, order.started_at)
-    names = {account.kind: account.id for account in order.accounts}
-    about = {
-        "hold_id": hold_id,
-        "container_id": None,
-        "key_id": names[AccountKind.KEY],
-        "user_id": names.get(AccountKind.USER),
-        "team_id": names.get(AccountKind.TEAM),
-        "tags": list(order.tags),
-        "provider": order.provider,
-        "deployment": order.deployment,
-        "memory_limit": order.memory_limit,
-        "reserved_nanousd": needed,
-        "spent_nanousd": 0,
-        "request_id": order.request_id,
-    }
-    _ENTER.post(connection, {"at": order.started_at, "kind": EntryKind.RESERVE, **about})
-    hold = about | {
-        "memory_gb": order.memory_gb,
-        "nanousd_per_unit": order.price.nanousd_per_unit,
-        "unit_minutes": order.price.unit_minutes,
-        "minimum_minutes": order.price.minimum_minutes,
-        "minutes": minutes,
-        "started_at": order.started_at,
-        "covered_until": order.started_at + minutes * MINUTE,
-        "closed_at": None,
-    }
+    hold, line = _opened(hold_id, order)
+    crossings = balances.take(connection, order, hold["reserved_nanousd"], order.started_at)
+    _ENTER.post(connection, line)
     _ADD.post(connection, hold)
+    return crossings
+
+
+def open_together(connection: Connection, ordered: Sequence[tuple[str, Order]]) -> list[tuple[Crossing, ...]]:
+    """`open_hold` for several, by statements that they share. Raises NotTogether; then all is to be rolled back."""
+    opened = [_opened(hold_id, order) for hold_id, order in ordered]
+    needs = [(order, hold["reserved_nanousd"]) for (_, order), (hold, _) in zip(ordered, opened, strict=True)]
+    crossings = balances.take_together(connection, needs)
+    _ENTER_ALL.post(connection, [line for _, line in opened])
+    _ADD_ALL.post(connection, [hold for hold, _ in opened])
     return crossings
 
 
@@ -138,24 +148,29 @@ def settle_least(connection: Connection, hold_id: str, container: Container, now
         if other is not hold and not _let_go(connection, other, now, is_living=is_living):
             _release(connection, hold, now)
             return 0
-    said = container.expires_after_minutes
-    minutes = hold["minutes"] if said is None else min(said, LONGEST)
-    was_open = hold["closed_at"] is None
-    correction = price.cost(minutes) - hold["reserved_nanousd"]
-    if was_open:
-        kind = EntryKind.RESERVE if correction > 0 else EntryKind.RELEASE
-        postings = [Posting(kind, correction, 0), Posting(EntryKind.SETTLE, -least, least)]
-    else:
-        postings = [Posting(EntryKind.ADJUST, correction - least, least)]
-    kept = {
-        "container_id": container_id,
-        "deployment": container.deployment,
-        "minutes": minutes,
-        "covered_until": hold["started_at"] + minutes * MINUTE,
-        "closed_at": None,
-    }
-    _post(connection, hold, postings, now, change=_MADE, kept=kept, alive=0 if was_open else 1)
+    _write(connection, _made(hold, container, now), now, change_with=_MADE)
     return least
+
+
+def settle_together(connection: Connection, made: Sequence[tuple[str, Container, datetime]]) -> list[int]:
+    """`settle_least` for several, each with the id of its hold, whose containers were not known before.
+
+    Raises NotTogether; then all is to be rolled back.
+    """
+    found = {
+        row["hold_id"]: row for row in _LOCK_ALL.rows(connection, [{"hold_id": hold_id} for hold_id, _, _ in made])
+    }
+    changes = []
+    for hold_id, container, now in made:
+        hold = found.pop(hold_id, None)
+        if hold is None or hold["container_id"] is not None or hold["closed_at"] is not None:
+            raise NotTogether
+        changes.append(_made(hold, container, now))
+    _ENTER_ALL.post(connection, [line for change in changes for line in change.lines])
+    _MADE_ALL.post(connection, [change.hold for change in changes])
+    moves = [(change.accounts, change.move) for change in changes if change.move != Move()]
+    balances.move(connection, moves, max(now for _, _, now in made))
+    return [_price(change.hold).cost(0) for change in changes]
 
 
 def release(connection: Connection, hold_id: str, now: datetime) -> None:
@@ -190,7 +205,8 @@ def extend(connection: Connection, container_id: str, used_at: datetime) -> Exte
     covered_until = hold["started_at"] + minutes * MINUTE
     reserved = _price(hold).cost(minutes) - hold["reserved_nanousd"] - hold["spent_nanousd"]
     postings = [Posting(EntryKind.RESERVE, reserved, 0)] if reserved > 0 else []
-    _post(connection, hold, postings, used_at, change=_PROLONG, kept={"covered_until": covered_until})
+    change = _changed(hold, postings, used_at, {"covered_until": covered_until})
+    _write(connection, change, used_at, change_with=_PROLONG)
     return Extension(covered_until=covered_until, free_until=covered_until - life, reserved_nanousd=max(reserved, 0))
 
 
@@ -249,32 +265,85 @@ def _close_all(
     balances.move(connection, moves, at)
 
 
-def _post(
-    connection: Connection,
-    hold: Row,
-    postings: Sequence[Posting],
-    at: datetime,
-    *,
-    change: Prepared,
-    kept: dict[str, Any],
-    alive: int = 0,
-) -> None:
-    """Write entries, and what `change` makes of the hold with them and `kept`.
+def _opened(hold_id: str, order: Order) -> tuple[Row, Row]:
+    """The hold for an order, and its entry."""
+    minutes = min(order.minutes, LONGEST)
+    needed = order.price.cost(minutes)
+    names = {account.kind: account.id for account in order.accounts}
+    about = {
+        "hold_id": hold_id,
+        "container_id": None,
+        "key_id": names[AccountKind.KEY],
+        "user_id": names.get(AccountKind.USER),
+        "team_id": names.get(AccountKind.TEAM),
+        "tags": list(order.tags),
+        "provider": order.provider,
+        "deployment": order.deployment,
+        "memory_limit": order.memory_limit,
+        "reserved_nanousd": needed,
+        "spent_nanousd": 0,
+        "request_id": order.request_id,
+    }
+    hold = about | {
+        "memory_gb": order.memory_gb,
+        "nanousd_per_unit": order.price.nanousd_per_unit,
+        "unit_minutes": order.price.unit_minutes,
+        "minimum_minutes": order.price.minimum_minutes,
+        "minutes": minutes,
+        "started_at": order.started_at,
+        "covered_until": order.started_at + minutes * MINUTE,
+        "closed_at": None,
+    }
+    return hold, about | {"at": order.started_at, "kind": EntryKind.RESERVE}
 
-    `alive` is 1 for one that is held again.
-    """
+
+def _made(hold: Row, container: Container, now: datetime) -> _Change:
+    """What becomes of a hold whose container is made: the least is settled, and what it may still cost is held."""
+    price, said = _price(hold), container.expires_after_minutes
+    minutes = hold["minutes"] if said is None else min(said, LONGEST)
+    least = price.cost(0)
+    correction = price.cost(minutes) - hold["reserved_nanousd"]
+    was_open = hold["closed_at"] is None
+    if was_open:
+        kind = EntryKind.RESERVE if correction > 0 else EntryKind.RELEASE
+        postings = [Posting(kind, correction, 0), Posting(EntryKind.SETTLE, -least, least)]
+    else:
+        postings = [Posting(EntryKind.ADJUST, correction - least, least)]
+    kept = {
+        "container_id": container.container_id,
+        "deployment": container.deployment,
+        "minutes": minutes,
+        "covered_until": hold["started_at"] + minutes * MINUTE,
+        "closed_at": None,
+    }
+    return _changed(hold, postings, now, kept, alive=0 if was_open else 1)
+
+
+def _changed(hold: Row, postings: Iterable[Posting], at: datetime, kept: dict[str, Any], *, alive: int = 0) -> _Change:
+    """What these entries, and what is `kept` with them, make of a hold. `alive` is 1 for one that is held again."""
     postings = [posting for posting in postings if posting.reserved_nanousd or posting.spent_nanousd]
     reserved = sum(posting.reserved_nanousd for posting in postings)
     spent = sum(posting.spent_nanousd for posting in postings)
-    _ENTER.run_each(connection, _lines({**hold, **kept}, postings, at, hold["request_id"]))
-    amounts = {
+    changed = {
+        **hold,
+        **kept,
         "reserved_nanousd": hold["reserved_nanousd"] + reserved,
         "spent_nanousd": hold["spent_nanousd"] + spent,
     }
-    change.post(connection, {"id": hold["hold_id"], **kept, **amounts})
-    moved = Move(reserved, spent, alive, alive * hold["memory_gb"])
-    if moved != Move():
-        balances.move(connection, [(_accounts(hold), moved)], at)
+    return _Change(
+        hold=changed,
+        lines=_lines(changed, postings, at, hold["request_id"]),
+        accounts=_accounts(hold),
+        move=Move(reserved, spent, alive, alive * hold["memory_gb"]),
+    )
+
+
+def _write(connection: Connection, change: _Change, at: datetime, *, change_with: Prepared) -> None:
+    """Write a change down."""
+    _ENTER.run_each(connection, change.lines)
+    change_with.post(connection, {"id": change.hold["hold_id"], **change.hold})
+    if change.move != Move():
+        balances.move(connection, [(change.accounts, change.move)], at)
 
 
 def _lines(hold: Row, postings: Iterable[Posting], at: datetime, request_id: str | None) -> list[dict[str, Any]]:

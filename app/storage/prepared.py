@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, Delete, Dialect, Insert, Select, Update
+from sqlalchemy import ColumnElement, Connection, Delete, Dialect, Insert, Select, Update
 from sqlalchemy.exc import DBAPIError
 
 Statement = Select[Any] | Insert | Update | Delete
@@ -21,7 +21,8 @@ SENDING: Final = "sending"
 MANY: Final = 4
 """More rows than this are sent to a server in a pipeline of their own."""
 
-_Convert = Callable[[Any], Any] | None
+Convert = Callable[[Any], Any] | None
+"""What makes a value one of the driver's, or the other way round; None leaves it as it is."""
 
 
 class Prepared:
@@ -36,7 +37,7 @@ class Prepared:
     def __init__(self, statement: Statement | Callable[[str], Statement], *sets: str) -> None:
         self._statement = statement
         self._sets = sets
-        self._by_dialect: dict[str, _Sql] = {}
+        self._by_dialect: dict[str, Sql] = {}
 
     def run(self, connection: Connection, values: Mapping[str, Any]) -> int:
         """Run it; how many rows it wrote. NotTogether where statements are only sent: nobody knows it yet."""
@@ -77,7 +78,7 @@ class Prepared:
         """The one row that it finds, if any."""
         return self.ask(connection, values).row()
 
-    def _sql(self, dialect: Dialect) -> _Sql:
+    def _sql(self, dialect: Dialect) -> Sql:
         sql = self._by_dialect.get(dialect.name)
         if sql is None:
             statement = self._statement(dialect.name) if callable(self._statement) else self._statement
@@ -119,7 +120,7 @@ class Asked:
 
     __slots__ = ("_connection", "_cursor", "_rows", "_sql")
 
-    def __init__(self, connection: Connection, cursor: Any, sql: _Sql) -> None:
+    def __init__(self, connection: Connection, cursor: Any, sql: Sql) -> None:
         self._connection = connection
         self._cursor = cursor
         self._sql = sql
@@ -145,15 +146,15 @@ class Asked:
         return found[0] if found else None
 
 
-class _Sql(NamedTuple):
+class Sql(NamedTuple):
     """A statement in one database's SQL."""
 
     text: str
     constants: dict[str, Any]
     """Parameters that the statement itself gives values to, as the driver takes them."""
-    binds: tuple[tuple[str, _Convert], ...]
+    binds: tuple[tuple[str, Convert], ...]
     is_positional: bool
-    columns: tuple[tuple[str, _Convert], ...]
+    columns: tuple[tuple[str, Convert], ...]
 
     def bind(self, values: Mapping[str, Any]) -> Any:
         """The parameters as the driver takes them."""
@@ -177,7 +178,7 @@ class _Sql(NamedTuple):
         }
 
 
-def _compiled(statement: Statement, sets: tuple[str, ...], dialect: Dialect) -> _Sql:
+def _compiled(statement: Statement, sets: tuple[str, ...], dialect: Dialect) -> Sql:
     if isinstance(statement, Insert):
         statement = statement.inline()  # nobody asks for the new row's number
     compiled = statement.compile(dialect=dialect, column_keys=list(sets) if sets else None)
@@ -188,13 +189,17 @@ def _compiled(statement: Statement, sets: tuple[str, ...], dialect: Dialect) -> 
             value = parameter.effective_value
             constants[name] = value if convert is None else convert(value)
     names = compiled.positiontup if compiled.positional else [name for name in converts if name not in constants]
-    return _Sql(
+    return Sql(
         text=str(compiled),
         constants=constants,
         binds=tuple((name, converts[name]) for name in names or ()),
         is_positional=compiled.positional,
-        columns=tuple(
-            (str(column.key), column.type.dialect_impl(dialect).result_processor(dialect, None))
-            for column in statement.exported_columns
-        ),
+        columns=found_columns(statement.exported_columns, dialect),
+    )
+
+
+def found_columns(columns: Iterable[ColumnElement[Any]], dialect: Dialect) -> tuple[tuple[str, Convert], ...]:
+    """By name, what makes the driver's values ours."""
+    return tuple(
+        (str(column.key), column.type.dialect_impl(dialect).result_processor(dialect, None)) for column in columns
     )

@@ -53,6 +53,15 @@ async def test_the_intent_is_there_before_the_upstream_hears_of_it(tmp_path: Pat
         assert creation["answer_body"] == answer.content
 
 
+async def test_the_names_of_creates_grow_with_time(tmp_path: Path) -> None:
+    async with fronting(tmp_path, Quay()) as (gateway, _):
+        for _ in range(8):
+            await create(gateway)
+        begun = [row["creation_id"] for row in sorted(creations(tmp_path), key=lambda row: str(row["started_at"]))]
+    assert begun == sorted(set(begun))
+    assert len(begun) == 8
+
+
 async def test_a_created_container_is_its_owners_at_once(tmp_path: Path) -> None:
     quay = Quay()
     async with fronting(tmp_path, quay) as (gateway, upstream):

@@ -22,6 +22,7 @@ from app.storage.engine import Database
 from app.storage.ledger import SqlLedger
 from tests.storage.containers import ANSWER, at, container, creation, register, sighting
 from tests.storage.spending import account, order
+from tests.storage.test_together import at_once
 
 FOREIGN = 2000
 BIG = "containers|container_shares|container_files|creations|balances|holds|ledger_entries"
@@ -29,6 +30,8 @@ ORDERED = "ix_containers_created_at_number"
 """The one index that may be walked from its end, and only for an operator's pages: it gives them their order."""
 
 WHOLE_TABLE = re.compile(rf"Seq Scan on ({BIG})\b|SCAN ({BIG})(?! USING INDEX {ORDERED})")
+OF_EVERYBODY = re.compile(r"ix_containers_(end|expiring|status|created_at)")
+"""Indexes that know nothing of owners: by them a page of one's own would be looked for among everybody's."""
 COUNT_OF_ALL = "SELECT count(*) AS count_1 \nFROM containers"
 
 Statements = dict[str, Any]
@@ -129,15 +132,20 @@ async def plans(database: Database, statements: Statements, *, at_least: int) ->
     """How the database goes about each statement that reads rows, of which there are some."""
     found = {}
     for statement, parameters in statements.items():
-        if statement.startswith(("SELECT", "UPDATE", "DELETE")):
+        if statement.startswith(("SELECT", "UPDATE", "DELETE", "WITH")):
             found[statement] = await database.write(lambda c, s=statement, p=parameters: _plan(c, s, p))  # type: ignore[misc]
     assert len(found) >= at_least
     return found
 
 
 async def analyze(database: Database) -> None:
-    """Have the database count what is in it, as PostgreSQL does by itself."""
-    await database.write(lambda connection: connection.execute(text("ANALYZE")))
+    """Have PostgreSQL count what is in it, as it does by itself. SQLite has to do without: nobody tells it to."""
+    await database.write(_analyze)
+
+
+def _analyze(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("ANALYZE"))
 
 
 def _plan(connection: Connection, statement: str, parameters: Any) -> str:
@@ -204,7 +212,9 @@ async def test_every_page_has_an_index(crowded: Database) -> None:
                     await store.page(query)
                     await store.page(replace(query, name="crate 2"))
                     await store.page(replace(query, name="crate 2", deployments=frozenset({"d2"})))
-    assert not whole_tables(await plans(crowded, statements, at_least=2 * 2 * 2 * 3))
+    found = await plans(crowded, statements, at_least=2 * 2 * 2 * 3)
+    assert not whole_tables(found)
+    assert not [plan for plan in found.values() if OF_EVERYBODY.search(plan)]
 
 
 @pytest.mark.parametrize(
@@ -232,8 +242,7 @@ def _few_of_each_status(connection: Connection) -> None:
     few = "CASE number % 100 WHEN 1 THEN 'running' WHEN 2 THEN 'expired' ELSE 'starting' END"
     ending = "CASE number % 100 WHEN 3 THEN 'deleted' WHEN 4 THEN 'gone' END"
     connection.execute(text(f"UPDATE containers SET status = {few}, ending = {ending}"))
-    if connection.dialect.name != "sqlite":  # which then knows how many statuses there are, not how rare one is
-        connection.execute(text("ANALYZE"))
+    _analyze(connection)
 
 
 async def test_every_chore_has_an_index(crowded: Database) -> None:
@@ -268,6 +277,17 @@ async def test_every_step_of_a_creation_has_an_index(crowded: Database) -> None:
         await store.complete(made.creation_id, crate, ANSWER)
         await store.fail(made.creation_id, None)
     assert not whole_tables(await plans(crowded, statements, at_least=15))
+
+
+async def test_what_creates_share_has_indexes(crowded: Database) -> None:
+    await analyze(crowded)
+    store, payers = SqlCreationStore(crowded, lambda: at(90)), order()
+    intents = [creation() for _ in range(3)]
+    await store.begin(creation(), payers, same_key_since=at(-1))
+    async with watching(crowded) as statements:
+        await at_once(crowded, payers, [store.begin(one, payers, same_key_since=at(-1)) for one in intents])
+        await at_once(crowded, payers, [store.complete(one.creation_id, container(), ANSWER) for one in intents])
+    assert not whole_tables(await plans(crowded, statements, at_least=9))
 
 
 async def test_every_step_of_a_hold_has_an_index(crowded: Database) -> None:
