@@ -192,8 +192,10 @@ class GatewayProtocol(asyncio.Protocol):
         except httptools.HttpParserUpgrade as upgrade:
             # An offer (h2c by Java's client, say), after which llhttp takes what follows for another protocol. The head
             # without it is parsed anew, and answered as HTTP/1.1.
-            self._parser = self._new_parser()
-            self._parse(self._declined + data[upgrade.args[0] :])
+            declined, self._declined = self._declined, b""
+            if declined:
+                self._parser = self._new_parser()
+                self._parse(declined + data[upgrade.args[0] :])
         except httptools.HttpParserError:
             self._not_http()
 
@@ -246,7 +248,7 @@ class GatewayProtocol(asyncio.Protocol):
         if len(self._turns) >= MAX_AHEAD:
             raise httptools.HttpParserError("too many requests ahead")
         head = Head(self._parser, url, headers, self._waits)
-        if self._parser.should_upgrade():
+        if self._parser.should_upgrade() and head.method != "CONNECT":
             self._declined = without_offer(head, url)
             return
         found = route(head.path)  # by the undecoded path
