@@ -3,7 +3,7 @@
 The edge (`app/api`) has already found out who is asking (`authenticate`) and which of the nine operations it is. What
 happens then is the body of `Gateway.handle`, from top to bottom. A phase that mostly need not wait is first asked what
 it can say at once, which spares a coroutine, and waited for where that is nothing. What always happens, once, when the
-answer has been sent or could not be, is `settle`, called by the outermost layer (`app/api/middleware.py`).
+answer has been sent or could not be, is `settle`, called by whoever calls `handle` (`app/api/data_plane.py`).
 """
 
 from __future__ import annotations
