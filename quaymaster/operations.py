@@ -132,17 +132,15 @@ BASE_PATH: Final = "/v1"
 Methods = dict[str, Operation]
 
 
-def _by_shape() -> dict[tuple[int, str], Methods]:
-    """Group operations by (number of path segments, last fixed word), which is unique for each of the five paths."""
-    shapes: dict[tuple[int, str], Methods] = {}
+def _by_length() -> dict[int, Methods]:
+    """Group operations by how many pieces a slash cuts their path into, which is different for each of the five."""
+    lengths: dict[int, Methods] = {}
     for operation in OPERATIONS:
-        segments = operation.path[1:].split("/")
-        word = segments[-1] if len(segments) == 5 else ""
-        shapes.setdefault((len(segments), word), {})[operation.method] = operation
-    return shapes
+        lengths.setdefault(len(operation.path.split("/")), {})[operation.method] = operation
+    return lengths
 
 
-_SHAPES: Final = _by_shape()
+_LENGTHS: Final = _by_length()
 
 
 @dataclass(slots=True, eq=False)  # frozen, making one would take twice as long
@@ -160,22 +158,22 @@ def route(raw_path: str) -> Route | None:
     `raw_path` is the path as it stood in the request line (no query). One trailing slash is ignored. Ids are returned
     undecoded, so an encoded slash never separates segments.
     """
-    segments = raw_path.split("/")
-    if segments[-1] == "" and len(segments) > 2:
+    segments = raw_path.removeprefix(BASE_PATH).split("/")
+    if not segments[-1] and len(segments) > 2:
         segments.pop()
-    skip = 2 if len(segments) > 1 and segments[1] == "v1" else 1
-    count = len(segments) - skip
-    if not 1 <= count <= 5 or segments[0] or segments[skip] != "containers":
+    count = len(segments)
+    methods = _LENGTHS.get(count)
+    if methods is None or segments[0] or segments[1] != "containers":
         return None
-    if count >= 3 and segments[skip + 2] != "files":
-        return None
-    methods = _SHAPES.get((count, segments[skip + 4] if count == 5 else ""))
-    if methods is None:
-        return None
-    container_id = segments[skip + 1] if count >= 2 else None
-    file_id = segments[skip + 3] if count >= 4 else None
-    if container_id == "" or file_id == "":
-        return None
+    container_id = file_id = None
+    if count > 2:
+        container_id = segments[2]
+        if not container_id or (count > 3 and segments[3] != "files"):
+            return None
+    if count > 4:
+        file_id = segments[4]
+        if not file_id or (count > 5 and segments[5] != "content"):
+            return None
     return Route(methods, container_id, file_id)
 
 

@@ -31,10 +31,6 @@ class Deadline:
                 self._timer.cancel()
             self._arm()
 
-    def clear(self) -> None:
-        """Do not call."""
-        self._at = inf
-
     def close(self) -> None:
         """Never call again, and let go of everything."""
         self._at = inf

@@ -6,6 +6,7 @@ request of 200; the undecoded path is looked up in one table instead, so an enco
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Protocol
 
 from app.api.auth import Callers
@@ -26,8 +27,11 @@ class ReplyLine(Line, Protocol):
     peer: tuple[str, int] | None
     """Who is at its other end."""
 
-    async def send(self, reply: Reply) -> None:
-        """Send a reply, at the pace of the slower side, and close it in every case. Raises ClientGone."""
+    def send(self, reply: Reply) -> Awaitable[None] | None:
+        """Send a reply, at the pace of the slower side, and close it in every case; None where that is done already.
+
+        What it returns must be awaited, which may raise ClientGone.
+        """
         ...
 
     def close(self) -> None:
@@ -55,7 +59,8 @@ class DataPlane:
             callers, peer = self._callers, line.peer
             principal = callers.known(exchange, peer) or await callers.identify(exchange, peer)
             reply = await self._gateway.handle(exchange, principal, identified(exchange, found))
-            await line.send(reply)
+            if sending := line.send(reply):
+                await sending
         except BaseException as raised:
             await answer_instead(exchange, raised, line)
         finally:

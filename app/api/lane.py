@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from inspect import CORO_CREATED, getcoroutinestate
 from typing import Final, NamedTuple
 
@@ -19,6 +19,9 @@ from app.gateway.relay import Reply
 from quaymaster.operations import Route
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_END: Final = b"\r\n"
+_LAST_END: Final = b"connection: close\r\n\r\n"
+"""The end of an answer's head, where it is the last on its connection."""
 _BODILESS: Final = frozenset({204, 304})
 
 
@@ -71,18 +74,13 @@ class Lane:
     def begin(self) -> None:
         """See `Turn`."""
         self.begun = True
+        connection, head = self._connection, self._head
         body = self._arriving() if self._body is not None or not self._whole else NoBody()
-        self.exchange = Exchange(
-            request_id=new_request_id(),
-            method=self._head.method,
-            path=self._head.path,
-            headers=self._head.headers,
-            query=self._head.query,
-            body=body,
-        )
-        self._serving = self._data_plane.serve(self.exchange, self._found, self)
-        self._task = self._connection.loop.create_task(self._serving)
-        self._connection.tasks.add(self._task)
+        exchange = Exchange(new_request_id(), head.method, head.path, head.headers, head.query, body)
+        self.exchange = exchange
+        self._serving = self._data_plane.serve(exchange, self._found, self)
+        self._task = connection.loop.create_task(self._serving)
+        connection.tasks.add(self._task)
 
     def feed(self, piece: bytes) -> None:
         """See `Turn`."""
@@ -132,15 +130,14 @@ class Lane:
             connection.transport.abort() if self._head.is_1_0 else connection.close()
         connection.answered()
 
-    async def send(self, reply: Reply) -> None:
+    def send(self, reply: Reply) -> Awaitable[None] | None:
         """See `ReplyLine`."""
-        if reply.whole is not None:
-            await self._send(reply.status, reply.headers, reply.whole)
-            return
-        try:
-            await self._stream(self._begun(), reply)
-        finally:
-            await reply.aclose()
+        if reply.whole is None:
+            return self._stream(self._begun(), reply)
+        if self._connection.flow.write_paused:
+            return self._send_later(reply.status, reply.headers, reply.whole)
+        self._send(reply.status, reply.headers, reply.whole)
+        return None
 
     async def send_error(self, error: GatewayError) -> None:
         """See `Line`."""
@@ -148,23 +145,33 @@ class Lane:
         exchange = self._begun()
         exchange.error_code = error.code.value
         exchange.response_json = body
-        await self._send(status, headers, body)
+        await self._send_later(status, headers, body)
 
-    async def _send(self, status: int, headers: RawHeaders, body: bytes) -> None:
+    async def _send_later(self, status: int, headers: RawHeaders, body: bytes) -> None:
+        if self._connection.flow.write_paused:
+            await self._connection.flow.drain()
+        self._send(status, headers, body)
+
+    def _send(self, status: int, headers: RawHeaders, body: bytes) -> None:
         connection, exchange = self._connection, self._begun()
-        if connection.flow.write_paused:
-            await connection.flow.drain()
         if exchange.method == "HEAD":
             body = b""
         head = head_lines(exchange, status, headers, connection.dated())
         self.started = self.finished = True
         exchange.bytes_out = len(body)
-        exchange.outcome = exchange.outcome or Outcome.ANSWERED
+        if exchange.outcome is None:
+            exchange.outcome = Outcome.ANSWERED
         if not self._gone:
-            end = b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n"
-            connection.outbox.put(connection.transport, b"%b%b%b" % (head, end, body), len(connection.tasks))
+            end = _END if self.keep_alive else _LAST_END
+            connection.outbox.put(connection.transport, b"".join((head, end, body)), len(connection.tasks))
 
     async def _stream(self, exchange: Exchange, reply: Reply) -> None:
+        try:
+            await self._send_pieces(exchange, reply)
+        finally:
+            await reply.aclose()
+
+    async def _send_pieces(self, exchange: Exchange, reply: Reply) -> None:
         """Send piece by piece, at the pace of the slower side.
 
         Where the upstream breaks off in the middle the answer stays incomplete, and its connection is closed: a short
@@ -181,7 +188,7 @@ class Lane:
             self.started = True
             if is_chunked:
                 head += b"transfer-encoding: chunked\r\n"
-            self._write(head + (b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n"))
+            self._write(head + (_END if self.keep_alive else _LAST_END))
             while piece := await reply.read():
                 if self._gone:
                     raise ClientGone

@@ -90,16 +90,13 @@ class GatewayProtocol(asyncio.Protocol):
     peer: tuple[str, int] | None = None
 
     _part: _Part = "nothing"
-    _progressed = False
-    """Whether the bytes now being parsed brought a request further."""
     _framing_bytes = 0
-    """How much has come since something did."""
+    """How much has come since something brought a request further."""
     _head_bytes = 0
     """No less than what has come of the head that is arriving."""
     _received_bytes = 0
     _url = b""
     _headers: RawHeaders
-    _waits = False
     _declined = b""
     """The head of a request that offers another protocol, without the offer."""
     _refusal: GatewayError | None = None
@@ -144,21 +141,24 @@ class GatewayProtocol(asyncio.Protocol):
         """Parse, and refuse what goes on and on without becoming a request."""
         if self._refused:
             return
-        self._received_bytes += len(data)
-        self._framing_bytes += len(data)
-        self._head_bytes += len(data)
-        self._progressed = False
-        is_busy = bool(self._turns)
-        self._parse(data)
-        if self._progressed:
-            self._framing_bytes = 0
-        elif self._framing_bytes > self.max_header_bytes and not self.transport.is_closing():
+        size, turns = len(data), self._turns
+        self._received_bytes += size
+        self._framing_bytes += size
+        self._head_bytes += size
+        is_busy = bool(turns)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._decline(data[upgrade.args[0] :])
+        except httptools.HttpParserError:
+            self._not_http()
+        if self._framing_bytes > self.max_header_bytes and not self.transport.is_closing():
             self._refusal = self._head_too_large() if self._part == "head" else None
             self._not_http()
         if self._part != "head":
             self._head_bytes = 0
-        if self._turns and not (is_busy or self._refused or self.transport.is_closing()):
-            self._turns[0].begin()
+        if turns and not (is_busy or self._refused or self.transport.is_closing()):
+            turns[0].begin()
         self._set_clocks()
 
     def pause_writing(self) -> None:
@@ -186,18 +186,21 @@ class GatewayProtocol(asyncio.Protocol):
             self._doubt.on_lost()  # whoever got that answer would mostly ask on
         self.flow.resume_writing()
 
-    def _parse(self, data: bytes) -> None:
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            # An offer (h2c by Java's client, say), after which llhttp takes what follows for another protocol. The head
-            # without it is parsed anew, and answered as HTTP/1.1.
+    def _decline(self, rest: bytes) -> None:
+        """Read on behind the head of an offer (h2c by Java's client, say), where llhttp expects another protocol.
+
+        The head without the offer is parsed anew, and answered as HTTP/1.1.
+        """
+        while self._declined:
             declined, self._declined = self._declined, b""
-            if declined:
-                self._parser = self._new_parser()
-                self._parse(declined + data[upgrade.args[0] :])
-        except httptools.HttpParserError:
-            self._not_http()
+            self._parser = self._new_parser()
+            data = declined + rest
+            try:
+                self._parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                rest = data[upgrade.args[0] :]
+            except httptools.HttpParserError:
+                self._not_http()
 
     def _new_parser(self) -> httptools.HttpRequestParser:
         parser = httptools.HttpRequestParser(self)
@@ -221,24 +224,20 @@ class GatewayProtocol(asyncio.Protocol):
         self._part = "head"
         self._url = b""
         self._headers = []
-        self._waits = False
 
     def on_url(self, url: bytes) -> None:
         """A piece of what is asked for."""
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header, or a trailer."""
-        if self._part == "head":
-            name = name.lower()
-            self._headers.append((name, value))
-            if name == b"expect":
-                self._waits = value.lower() == b"100-continue"
+        """A header, or a trailer, which nobody reads."""
+        self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """A head is whole. Raises HttpParserError where it is larger than it may be."""
-        self._progressed = True
         headers, url = self._headers, self._url
+        self._framing_bytes = 0
+        self._headers = []
         if len(headers) > self.max_headers or (
             self._head_bytes > self.max_header_bytes
             and len(url) + sum(len(name) + len(value) + 4 for name, value in headers) > self.max_header_bytes
@@ -247,7 +246,7 @@ class GatewayProtocol(asyncio.Protocol):
             raise httptools.HttpParserError("head too large")
         if len(self._turns) >= MAX_AHEAD:
             raise httptools.HttpParserError("too many requests ahead")
-        head = Head(self._parser, url, headers, self._waits)
+        head = Head(self._parser, url, headers)
         if self._parser.should_upgrade() and head.method != "CONNECT":
             self._declined = without_offer(head, url)
             return
@@ -262,13 +261,13 @@ class GatewayProtocol(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         """A piece of a body."""
-        self._progressed = True
+        self._framing_bytes = 0
         if self._latest is not None:
             self._latest.feed(body)
 
     def on_message_complete(self) -> None:
         """A body is whole, or there was none."""
-        self._progressed = True
+        self._framing_bytes = 0
         self._part = "nothing"
         if self._latest is not None:
             self._latest.finish()
@@ -288,20 +287,22 @@ class GatewayProtocol(asyncio.Protocol):
 
     def answered(self) -> None:
         """The turn that had come is over: the next begins, or the client has its time to ask on."""
-        if not self._turns:  # the connection is gone
+        turns = self._turns
+        if not turns:  # the connection is gone
             return
-        turn = self._turns.popleft()
-        if isinstance(turn, Lane) and turn.exchange is not None and turn.exchange.on_lost is not None:
-            self._doubt = Doubt(turn.exchange.on_lost, time.monotonic())
+        turn = turns.popleft()
+        if isinstance(turn, Lane) and (exchange := turn.exchange) is not None and exchange.on_lost is not None:
+            self._doubt = Doubt(exchange.on_lost, time.monotonic())
         if self._refused:
             return
         if not turn.keep_alive:
             self.close()
         if self.transport.is_closing():
             return
-        self.flow.resume_reading()
-        if self._turns:
-            self._turns[0].begin()
+        if self.flow.read_paused:
+            self.flow.resume_reading()
+        if turns:
+            turns[0].begin()
         elif self._part == "nothing":
             self._await("request", self._keep_alive_seconds)
         else:
@@ -351,7 +352,6 @@ class GatewayProtocol(asyncio.Protocol):
         if self._turns:
             if not self._refused:
                 self._awaited = None
-                self._deadline.clear()
                 if self._part == "body":
                     self._watch_for_stalls()
         elif not (self._refused or self.transport.is_closing()):
@@ -367,7 +367,8 @@ class GatewayProtocol(asyncio.Protocol):
             self._deadline.set(seconds)
 
     def _out_of_time(self) -> None:
-        self.close()
+        if self._awaited is not None:
+            self.close()
 
     def _watch_for_stalls(self) -> None:
         if self._stall_timer is None:

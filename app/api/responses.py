@@ -18,47 +18,42 @@ def head_lines(exchange: Exchange, status: int, headers: RawHeaders, dated: byte
 
     `dated` are the lines that the server puts into every answer. Raises ValueError where a header is more than a line.
     """
-    lines = b"".join([b"%b: %b\r\n" % header for header in headers])
+    lines = b"\r\n".join([*map(b": ".join, headers), b""])
     if not lines.count(b"\n") == lines.count(b"\r") == len(headers):
         raise ValueError("a header holds a line break")
     exchange.status = status
-    return b"".join((STATUS_LINE[status], dated, lines, own_lines(exchange)))
+    return b"".join((STATUS_LINE[status], dated, lines, own_lines(exchange).encode()))
 
 
-def own_lines(exchange: Exchange) -> bytes:
+def own_lines(exchange: Exchange) -> str:
     """The gateway's own headers. Takes down what the gateway itself took until now."""
     overhead = exchange.overhead_seconds = time.monotonic() - exchange.started_at - exchange.upstream_seconds
-    lines = b"x-request-id: %b\r\nx-content-type-options: nosniff\r\nx-quaymaster-overhead-ms: %.2f\r\n" % (
-        exchange.request_id.encode(),
-        overhead * 1000,
+    lines = (
+        f"x-request-id: {exchange.request_id}\r\nx-content-type-options: nosniff\r\n"
+        f"x-quaymaster-overhead-ms: {overhead * 1000:.2f}\r\n"
     )
-    if exchange.deployment is not None:
-        lines += b"x-quaymaster-deployment: %b\r\nx-quaymaster-attempts: %d\r\n" % (
-            exchange.deployment.name.encode(),
-            len(exchange.attempts),
+    deployment, verdict = exchange.deployment, exchange.verdict
+    if deployment is not None:
+        lines += (
+            f"x-quaymaster-deployment: {deployment.name}\r\nx-quaymaster-attempts: {len(exchange.attempts)}\r\n"
         )
     if exchange.operation is not None:
-        lines += _cost_line(exchange.cost_nanousd) if exchange.cost_nanousd else _FREE
-    verdict = exchange.verdict
+        cost = exchange.cost_nanousd
+        lines += f"x-quaymaster-cost-usd: {usd_text(cost) if cost else _FREE}\r\n"
     if verdict is not None and verdict.limit is not None:
-        lines += b"x-ratelimit-limit-requests: %d\r\nx-ratelimit-remaining-requests: %d\r\n" % (
-            verdict.limit,
-            verdict.remaining,
+        lines += (
+            f"x-ratelimit-limit-requests: {verdict.limit}\r\nx-ratelimit-remaining-requests: {verdict.remaining}\r\n"
+            f"x-ratelimit-reset-requests: {_span(verdict.reset_seconds)}\r\n"
         )
-        lines += b"x-ratelimit-reset-requests: %b\r\n" % _span(verdict.reset_seconds)
     return lines
 
 
-def _cost_line(nanousd: int) -> bytes:
-    return b"x-quaymaster-cost-usd: %b\r\n" % usd_text(nanousd).encode()
+_FREE: Final = usd_text(0)
 
 
-_FREE: Final = _cost_line(0)
-
-
-def _span(seconds: float) -> bytes:
+def _span(seconds: float) -> str:
     """A time as Go writes it, never too short: "250ms", "8s", "1m0s"."""
     if seconds < 1:
-        return b"%dms" % math.ceil(seconds * 1000)
+        return f"{math.ceil(seconds * 1000)}ms"
     minutes, rest = divmod(math.ceil(seconds), 60)
-    return b"%dm%ds" % (minutes, rest) if minutes else b"%ds" % rest
+    return f"{minutes}m{rest}s" if minutes else f"{rest}s"

@@ -85,9 +85,9 @@ class Turn(Protocol):
 class Head:
     """A request's head."""
 
-    __slots__ = ("headers", "is_1_0", "keep_alive", "method", "path", "query", "waits")
+    __slots__ = ("headers", "is_1_0", "keep_alive", "method", "path", "query")
 
-    def __init__(self, parser: HttpRequestParser, url: bytes, headers: RawHeaders, waits: bool) -> None:
+    def __init__(self, parser: HttpRequestParser, url: bytes, headers: RawHeaders) -> None:
         """What `parser` has just parsed. Raises ValueError and HttpParserError for a URL without a path."""
         path, _, query = url.partition(b"?")
         if path[:1] != b"/" or b"#" in url:
@@ -102,8 +102,11 @@ class Head:
         self.headers = headers
         self.is_1_0 = parser.get_http_version() == "1.0"
         self.keep_alive: bool = not self.is_1_0 and parser.should_keep_alive()
-        self.waits = waits
+
+    @property
+    def waits(self) -> bool:
         """Whether the client sends its body only when it is told to."""
+        return any(name == b"expect" and value.lower() == b"100-continue" for name, value in self.headers)
 
 
 _OFFERS: Final = frozenset({b"upgrade", b"http2-settings"})
