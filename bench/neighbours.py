@@ -1,8 +1,8 @@
 """`python -m bench.neighbours URL AUTHORIZATION CONTAINER SLOW SILENT`: clients that get in everybody's way.
 
-SLOW of them download a large file and read 16 KiB a second; SILENT of them ask what the upstream never answers. Writes
-OPEN once every slow one has its first bytes and every silent question is asked, and a line with ENDED for each whose
-connection ends before it is told to go.
+SLOW of them download a large file and read 16 KiB a second, each at a moment of its own; SILENT of them ask what the
+upstream never answers. Writes OPEN once every slow one has its first bytes and every silent question is asked, and a
+line with ENDED for each whose connection ends before it is told to go.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ async def crowd(port: int, authorization: str, container_id: str, slow: int, sil
                     if not first.startswith(b"HTTP/1.1 200"):
                         print(ENDED, number, first[:200], flush=True)
                 opened[number].set()
+            await asyncio.sleep(number % slow / slow)  # they have nothing to do with each other
             while True:
                 if not await loop.sock_recv(connection, _PIECE):
                     break
