@@ -50,7 +50,9 @@ class Admission:
             if not isinstance(verdict, Verdict):
                 return self._awaited(exchange, verdict, allowance, operation)
             self._heed(exchange, verdict, allowance)
-        return self._meter(exchange, allowance, operation)
+        if allowance.upload_days or allowance.download_days:
+            return self._meter(exchange, allowance, operation)
+        return None
 
     async def _awaited(
         self, exchange: Exchange, verdict: Awaitable[Verdict], allowance: Allowance, operation: Operation

@@ -14,6 +14,8 @@ from app.tasks import Tasks
 from app.telemetry.metrics import Metrics
 
 _OWN_CODES: Final = frozenset(code.value for code in ErrorCode)
+_RESULTS: Final = tuple(f"{hundreds}xx" for hundreds in range(10))
+"""Of an attempt that was answered: a status has three digits."""
 
 
 class Backlog(Protocol):
@@ -41,13 +43,13 @@ class Settler:
         self._tasks = tasks
         self._backlog = backlog
         self._open: set[Exchange] = set()
+        metrics.watch_requests(self._open.__len__)
         self._steps = (_give_back, self._count, self._tell)
         self._log = structlog.get_logger()
 
     def opened(self, exchange: Exchange) -> None:
         """An exchange has begun: it is in flight until it is settled."""
         self._open.add(exchange)
-        self._metrics.requests_in_flight = len(self._open)
 
     async def let_in(self) -> None:
         """Wait while what is over is not written down. Raises GatewayError where that takes too long."""
@@ -70,7 +72,6 @@ class Settler:
         if exchange.outcome is None:
             exchange.outcome = Outcome.CANCELLED if exchange.status is None else Outcome.ANSWERED
         self._open.discard(exchange)
-        self._metrics.requests_in_flight = len(self._open)
         for step in self._steps:
             try:
                 step(exchange)
@@ -80,14 +81,15 @@ class Settler:
     def _count(self, exchange: Exchange) -> None:
         ended_at = exchange.ended_at or time.monotonic()
         duration = ended_at - exchange.started_at
+        operation, deployment, error_code = exchange.operation, exchange.deployment, exchange.error_code
         overhead = exchange.overhead_seconds
         if overhead is None:  # the head of an answer was never sent
             overhead = duration - exchange.upstream_seconds
         self._metrics.request_ended(
-            operation="other" if exchange.operation is None else exchange.operation.name,
+            operation="other" if operation is None else operation.name,
             status=exchange.status,
-            error_code=_code(exchange.error_code),
-            provider="" if exchange.deployment is None else exchange.deployment.provider,
+            error_code="" if error_code is None else _code(error_code),
+            provider="" if deployment is None else deployment.provider,
             duration_seconds=duration,
             overhead_seconds=overhead,
             bytes_in=exchange.body.bytes_read,
@@ -112,15 +114,13 @@ def _give_back(exchange: Exchange) -> None:
         exchange.on_settled()
 
 
-def _code(said: str | None) -> str:
+def _code(said: str) -> str:
     """An error's code as a label: what an upstream says could be anything."""
-    if said is None:
-        return ""
     return said if said in _OWN_CODES else "upstream"
 
 
 def _result(attempt: Attempt) -> str:
     """What came of an attempt, as a label: 2xx, 5xx, …, fault, or abandoned where nobody waited for the answer."""
     if attempt.status is not None:
-        return f"{attempt.status // 100}xx"
+        return _RESULTS[attempt.status // 100]
     return "fault" if attempt.fault is not None else "abandoned"
