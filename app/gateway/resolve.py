@@ -108,8 +108,11 @@ class Resolver:
         )
 
     def _found(self, exchange: Exchange, hint: str | None) -> str:
-        exchange.provider_is_named = bool(hint)
-        provider = exchange.provider = self.checked(hint) if hint else self._default
+        if not hint:
+            exchange.provider = self._default
+            return self._default
+        exchange.provider_is_named = True
+        provider = exchange.provider = self.checked(hint)
         return provider
 
     async def _from_ignored_body(self, exchange: Exchange, hint: str | None) -> str | None:
@@ -162,8 +165,9 @@ class Resolver:
 
 def _named_in_head(exchange: Exchange) -> str | None:
     """The provider that the header names, else the query, from which it is taken out."""
-    query = exchange.query
-    exchange.upstream_query, in_query = _without_field(query) if query else (query, None)
+    in_query: str | None = None
+    if exchange.query:
+        exchange.upstream_query, in_query = _without_field(exchange.query)
     for field, value in exchange.headers:
         if field == HEADER:
             return value.decode("latin-1").strip() or in_query
