@@ -124,7 +124,8 @@ class Authenticator:
         now = self._clock()
         if (
             not compare_digest(sha256(credential[_SECRET]).digest(), known.secret_hash)
-            or not known.loaded_at <= now < known.usable_until
+            or now < known.loaded_at
+            or now >= known.usable_until
         ):
             return None
         if now >= known.refresh_at:

@@ -26,6 +26,7 @@ from quaymaster.operations import Operation, Payload
 FIELD: Final = "custom_llm_provider"
 HEADER: Final = b"custom-llm-provider"
 
+_NOTHING: Final = Payload.NONE  # looked up in its class it costs 0.1 µs
 _COUNTING: Final = ("memory_limit", "expires_after", "file_ids", "file_id")
 """Members of a body that say what it costs, and whose files it takes."""
 _QUOTED: Final = tuple(f'"{name}"'.encode() for name in _COUNTING)
@@ -69,7 +70,7 @@ class Resolver:
 
     def at_once(self, exchange: Exchange, operation: Operation) -> str | None:
         """The same as `resolve` where no body is to be read; None where one is, and nothing is filled in yet."""
-        if operation.request is not Payload.NONE or not exchange.body.ended:
+        if operation.request is not _NOTHING or not exchange.body.ended:
             return None
         return self._found(exchange, _named_in_head(exchange))
 

@@ -44,7 +44,6 @@ class Settler:
         self._backlog = backlog
         self._open: set[Exchange] = set()
         metrics.watch_requests(self._open.__len__)
-        self._steps = (_give_back, self._count, self._tell)
         self._log = structlog.get_logger()
 
     def opened(self, exchange: Exchange) -> None:
@@ -68,18 +67,31 @@ class Settler:
         """
         if exchange.ended_at is not None:
             return
-        exchange.ended_at = time.monotonic()
+        exchange.ended_at = ended_at = time.monotonic()
         if exchange.outcome is None:
             exchange.outcome = Outcome.CANCELLED if exchange.status is None else Outcome.ANSWERED
         self._open.discard(exchange)
-        for step in self._steps:
-            try:
-                step(exchange)
-            except Exception:
-                self._log.exception("settle_failed", request_id=exchange.request_id)
+        try:
+            if exchange.on_settled is not None:
+                exchange.on_settled()
+        except Exception:
+            self._failed(exchange)
+        try:
+            self._count(exchange, ended_at)
+        except Exception:
+            self._failed(exchange)
+        try:
+            unfinished = self._hooks.settled(exchange)
+            if unfinished is not None:
+                self._tasks.spawn(unfinished, f"settled hooks of {exchange.request_id}")
+        except Exception:
+            self._failed(exchange)
 
-    def _count(self, exchange: Exchange) -> None:
-        ended_at = exchange.ended_at or time.monotonic()
+    def _failed(self, exchange: Exchange) -> None:
+        """Log what is being handled: the next step is taken all the same."""
+        self._log.exception("settle_failed", request_id=exchange.request_id)
+
+    def _count(self, exchange: Exchange, ended_at: float) -> None:
         duration = ended_at - exchange.started_at
         operation, deployment, error_code = exchange.operation, exchange.deployment, exchange.error_code
         overhead = exchange.overhead_seconds
@@ -102,16 +114,6 @@ class Settler:
                 result=_result(attempt),
                 duration_seconds=(attempt.ended_at or ended_at) - attempt.started_at,
             )
-
-    def _tell(self, exchange: Exchange) -> None:
-        unfinished = self._hooks.settled(exchange)
-        if unfinished is not None:
-            self._tasks.spawn(unfinished, f"settled hooks of {exchange.request_id}")
-
-
-def _give_back(exchange: Exchange) -> None:
-    if exchange.on_settled is not None:
-        exchange.on_settled()
 
 
 def _code(said: str) -> str:

@@ -78,7 +78,7 @@ class MemoryLimiter:
                 else:
                     refusal = _longer(refusal, ask, SLOT_SECONDS if ask.is_parallel else minute.ends_at - now)
         if refusal is not None:
-            self._take_back(asks)
+            self._take_back(asks, lease_id)
         else:
             remaining -= 1
             if has_slots:
@@ -104,7 +104,15 @@ class MemoryLimiter:
 
     def release(self, lease_id: str) -> None:
         """Give the parallel slots back; what is not held is no error."""
-        self._free_slots(self._held.pop(lease_id, ()))
+        taken = self._taken
+        for ask in self._held.pop(lease_id, ()):
+            if ask.is_parallel:
+                counter = ask.counter
+                left = taken[counter] - 1
+                if left:
+                    taken[counter] = left
+                else:
+                    del taken[counter]
 
     def _begin(self, counter: str, now: float) -> _Minute:
         """A new minute, in the place of one that is over."""
@@ -118,25 +126,16 @@ class MemoryLimiter:
         while minutes and minutes[oldest := next(iter(minutes))].ends_at <= now:
             del minutes[oldest]
 
-    def _take_back(self, asks: Sequence[Ask]) -> None:
+    def _take_back(self, asks: Sequence[Ask], lease_id: str) -> None:
         """Count one request less: a minute that began with it has not begun."""
-        self._free_slots(asks)
+        self._held[lease_id] = asks
+        self.release(lease_id)
         for ask in asks:
             if not ask.is_parallel:
                 minute = self._minutes[ask.counter]
                 minute.count -= 1
                 if not minute.count:
                     del self._minutes[ask.counter]
-
-    def _free_slots(self, asks: Sequence[Ask]) -> None:
-        taken = self._taken
-        for ask in asks:
-            if ask.is_parallel:
-                left = taken[ask.counter] - 1
-                if left:
-                    taken[ask.counter] = left
-                else:
-                    del taken[ask.counter]
 
     async def tend(self) -> None:
         """Forget the minutes that are over."""
