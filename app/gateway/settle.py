@@ -14,8 +14,9 @@ from app.tasks import Tasks
 from app.telemetry.metrics import Metrics
 
 _OWN_CODES: Final = frozenset(code.value for code in ErrorCode)
+_CLIENT_GONE: Final = Outcome.CLIENT_GONE  # looked up in its class it costs 0.1 µs
 _RESULTS: Final = tuple(f"{hundreds}xx" for hundreds in range(10))
-"""Of an attempt that was answered: a status has three digits."""
+"""What came of an attempt that was answered, by the first of its status' three digits."""
 
 
 class Backlog(Protocol):
@@ -106,12 +107,13 @@ class Settler:
             overhead_seconds=overhead,
             bytes_in=exchange.body.bytes_read,
             bytes_out=exchange.bytes_out,
-            client_gone=exchange.outcome is Outcome.CLIENT_GONE,
+            client_gone=exchange.outcome is _CLIENT_GONE,
         )
         for attempt in exchange.attempts:
+            status = attempt.status
             self._metrics.attempt_ended(
                 deployment=attempt.deployment.name,
-                result=_result(attempt),
+                result=_unanswered(attempt) if status is None else _RESULTS[status // 100],
                 duration_seconds=(attempt.ended_at or ended_at) - attempt.started_at,
             )
 
@@ -121,8 +123,6 @@ def _code(said: str) -> str:
     return said if said in _OWN_CODES else "upstream"
 
 
-def _result(attempt: Attempt) -> str:
-    """What came of an attempt, as a label: 2xx, 5xx, …, fault, or abandoned where nobody waited for the answer."""
-    if attempt.status is not None:
-        return _RESULTS[attempt.status // 100]
+def _unanswered(attempt: Attempt) -> str:
+    """Why an attempt has no answer, as a label: a fault, or nobody waited for it."""
     return "fault" if attempt.fault is not None else "abandoned"

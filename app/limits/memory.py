@@ -76,7 +76,7 @@ class MemoryLimiter:
                 if ask.shadow:
                     overrun += (ask,)
                 else:
-                    refusal = _longer(refusal, ask, SLOT_SECONDS if ask.is_parallel else minute.ends_at - now)
+                    refusal = _longer(refusal, ask, self._wait(ask, now))
         if refusal is not None:
             self._take_back(asks, lease_id)
         else:
@@ -125,6 +125,10 @@ class MemoryLimiter:
         minutes = self._minutes
         while minutes and minutes[oldest := next(iter(minutes))].ends_at <= now:
             del minutes[oldest]
+
+    def _wait(self, ask: Ask, now: float) -> float:
+        """After how many seconds a counter that has no room may have some."""
+        return SLOT_SECONDS if ask.is_parallel else self._minutes[ask.counter].ends_at - now
 
     def _take_back(self, asks: Sequence[Ask], lease_id: str) -> None:
         """Count one request less: a minute that began with it has not begun."""
