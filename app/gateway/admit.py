@@ -16,7 +16,7 @@ from app.domain.accounts import Account
 from app.domain.errors import ErrorCode, GatewayError
 from app.domain.exchange import Exchange
 from app.domain.identity import Principal
-from app.domain.limiting import NOT_LIMITED, Allowance, Limiter, Rate, Refusal, Verdict
+from app.domain.limiting import Allowance, Limiter, Rate, Refusal, Verdict
 from app.domain.ports import StoreUnavailable
 from app.gateway.daily import DailyBytes
 from app.gateway.upload import SizeLimit
@@ -42,15 +42,15 @@ class Admission:
         Either raises GatewayError: RATE_LIMIT_EXCEEDED, BUDGET_EXCEEDED, and STORE_UNAVAILABLE where nobody can tell.
         """
         allowance = principal.allowance
-        if allowance is NOT_LIMITED:
-            return None
         asks = allowance.create_asks if operation is CONTAINERS_CREATE else allowance.asks
         if asks:
             verdict = self._limiter.admit(asks, exchange.request_id)
             if not isinstance(verdict, Verdict):
                 return self._awaited(exchange, verdict, allowance, operation)
             self._heed(exchange, verdict, allowance)
-        return self._meter(exchange, allowance, operation)
+        if allowance.upload_days or allowance.download_days:
+            return self._meter(exchange, allowance, operation)
+        return None
 
     async def _awaited(
         self, exchange: Exchange, verdict: Awaitable[Verdict], allowance: Allowance, operation: Operation

@@ -21,10 +21,10 @@ from app.domain.keys import KEY_ID_LENGTH, PREFIX, hash_secret, parse
 from app.domain.ports import StoreUnavailable
 from app.domain.stores import KeyStore
 
-_PREFIX: Final = PREFIX.encode()
 _ID: Final = slice(len(PREFIX), len(PREFIX) + KEY_ID_LENGTH)
-_DASH: Final = slice(_ID.stop, _ID.stop + 1)
-_SECRET: Final = slice(_DASH.stop, None)
+_STEM_LENGTH: Final = len(PREFIX) + KEY_ID_LENGTH + 1
+_STEM: Final = slice(_STEM_LENGTH)
+_SECRET: Final = slice(_STEM_LENGTH, None)
 
 
 class _Known:
@@ -109,6 +109,7 @@ class Authenticator:
         self._max_stale = max_stale_seconds
         self._unknown_seconds = unknown_seconds
         self._capacity = capacity
+        # These three are by what a key begins with, `sk-qm-<key id>-`: whatever begins otherwise is not found.
         self._known: OrderedDict[bytes, _Known] = OrderedDict()
         self._unknown: OrderedDict[bytes, float] = OrderedDict()
         self._loads: dict[bytes, asyncio.Task[StoreUnavailable | None]] = {}
@@ -116,21 +117,20 @@ class Authenticator:
 
     def cached(self, credential: bytes) -> Principal | None:
         """The principal, where it can be told without waiting; None says nothing yet: ask `authenticate`."""
-        key_id = credential[_ID]
-        known = self._known.get(key_id)
+        stem = credential[_STEM]
+        known = self._known.get(stem)
         if known is None:
             return MASTER if compare_digest(sha256(credential).digest(), self._master) else None
         now = self._clock()
         if (
             not compare_digest(sha256(credential[_SECRET]).digest(), known.secret_hash)
-            or credential[_DASH] != b"-"
-            or not credential.startswith(_PREFIX)
-            or not known.loaded_at <= now < known.usable_until
+            or now < known.loaded_at
+            or now >= known.usable_until
         ):
             return None
         if now >= known.refresh_at:
-            self._refresh(key_id, known, now)
-        self._known.move_to_end(key_id)
+            self._refresh(stem, known, now)
+        self._known.move_to_end(stem)
         return known.principal
 
     async def authenticate(self, credential: bytes) -> Principal:
@@ -142,17 +142,17 @@ class Authenticator:
         if compare_digest(sha256(credential).digest(), self._master):
             return MASTER
         parsed = parse(credential.decode("latin-1"))
-        known = await self._find(parsed.key_id.encode()) if parsed else None
+        known = await self._find(_stem(parsed.key_id)) if parsed else None
         if parsed is None or known is None:
             raise _unknown_key()
         return known.admit(hash_secret(parsed.secret), self._clock())
 
     def forget(self, key_id: str) -> None:
         """Read this key anew before it is used again; readings that are under way no longer count."""
-        name = key_id.encode()
-        self._known.pop(name, None)
-        self._unknown.pop(name, None)
-        self._loads.pop(name, None)
+        stem = _stem(key_id)
+        self._known.pop(stem, None)
+        self._unknown.pop(stem, None)
+        self._loads.pop(stem, None)
 
     def forget_user(self, user_id: str) -> None:
         """Read all the keys of this user anew before they are used again."""
@@ -170,69 +170,74 @@ class Authenticator:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _forget_where(self, is_meant: Callable[[Principal], bool]) -> None:
-        for name in [name for name, known in self._known.items() if is_meant(known.principal)]:
-            del self._known[name]
+        for stem in [stem for stem, known in self._known.items() if is_meant(known.principal)]:
+            del self._known[stem]
         self._loads.clear()  # whose keys those are nobody knows yet: they are read once more
 
-    async def _find(self, key_id: bytes) -> _Known | None:
+    async def _find(self, stem: bytes) -> _Known | None:
         """The key as remembered, else as the store has it; None for nobody's. Raises GatewayError STORE_UNAVAILABLE.
 
         A reading's result is taken from memory, never from its task: `forget` may have come in between.
         """
         while True:
             now = self._clock()
-            known = self._known.get(key_id)
+            known = self._known.get(stem)
             if known is not None and known.loaded_at <= now < known.stale_at:
                 if now >= known.refresh_at:
-                    self._refresh(key_id, known, now)
+                    self._refresh(stem, known, now)
                 return known
-            missed_at = self._unknown.get(key_id, inf)
+            missed_at = self._unknown.get(stem, inf)
             if missed_at <= now < missed_at + self._unknown_seconds:
                 return None
-            outage = await asyncio.shield(self._loads.get(key_id) or self._start(key_id))
+            outage = await asyncio.shield(self._loads.get(stem) or self._start(stem))
             if outage is not None:
                 raise GatewayError(
                     ErrorCode.STORE_UNAVAILABLE, "The database of keys did not answer.", retry_after_seconds=1
                 ) from outage
 
-    def _refresh(self, key_id: bytes, known: _Known, now: float) -> None:
+    def _refresh(self, stem: bytes, known: _Known, now: float) -> None:
         """Read a key again in the background, once per turn whatever comes of it."""
         known.refresh_at = now + self._max_age
-        if key_id not in self._loads:
-            self._start(key_id)
+        if stem not in self._loads:
+            self._start(stem)
 
-    def _start(self, key_id: bytes) -> asyncio.Task[StoreUnavailable | None]:
-        task = asyncio.create_task(self._load(key_id), name="authenticate.load")
+    def _start(self, stem: bytes) -> asyncio.Task[StoreUnavailable | None]:
+        task = asyncio.create_task(self._load(stem), name="authenticate.load")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        self._loads[key_id] = task
+        self._loads[stem] = task
         return task
 
-    async def _load(self, key_id: bytes) -> StoreUnavailable | None:
+    async def _load(self, stem: bytes) -> StoreUnavailable | None:
         """Read a key and remember what the store said, unless `forget` came first; returns why there is no answer."""
         this = asyncio.current_task()
         began_at = self._clock()
         try:
-            holder = await self._store.holder(key_id.decode())
+            holder = await self._store.holder(stem[_ID].decode())
         except StoreUnavailable as outage:
             return outage
         else:
-            if self._loads.get(key_id) is this:
-                self._remember(key_id, holder, began_at)
+            if self._loads.get(stem) is this:
+                self._remember(stem, holder, began_at)
             return None
         finally:
-            if self._loads.get(key_id) is this:
-                del self._loads[key_id]
+            if self._loads.get(stem) is this:
+                del self._loads[stem]
 
-    def _remember(self, key_id: bytes, holder: Holder | None, began_at: float) -> None:
+    def _remember(self, stem: bytes, holder: Holder | None, began_at: float) -> None:
         if holder is None:
-            self._known.pop(key_id, None)
-            self._unknown[key_id] = self._clock()
+            self._known.pop(stem, None)
+            self._unknown[stem] = self._clock()
         else:
-            self._known[key_id] = _Known(holder, began_at, self._max_age, self._max_stale)
+            self._known[stem] = _Known(holder, began_at, self._max_age, self._max_stale)
         for remembered in (self._known, self._unknown):
             if len(remembered) > self._capacity:
                 remembered.popitem(last=False)
+
+
+def _stem(key_id: str) -> bytes:
+    """What a key begins with, before its secret."""
+    return f"{PREFIX}{key_id}-".encode()
 
 
 def _what_is_blocked(holder: Holder) -> str | None:

@@ -26,6 +26,7 @@ from quaymaster.operations import Operation, Payload
 FIELD: Final = "custom_llm_provider"
 HEADER: Final = b"custom-llm-provider"
 
+_NOTHING: Final = Payload.NONE  # looked up in its class it costs 0.1 µs
 _COUNTING: Final = ("memory_limit", "expires_after", "file_ids", "file_id")
 """Members of a body that say what it costs, and whose files it takes."""
 _QUOTED: Final = tuple(f'"{name}"'.encode() for name in _COUNTING)
@@ -69,7 +70,7 @@ class Resolver:
 
     def at_once(self, exchange: Exchange, operation: Operation) -> str | None:
         """The same as `resolve` where no body is to be read; None where one is, and nothing is filled in yet."""
-        if operation.request is not Payload.NONE or not exchange.body.ended:
+        if operation.request is not _NOTHING or not exchange.body.ended:
             return None
         return self._found(exchange, _named_in_head(exchange))
 
@@ -108,8 +109,11 @@ class Resolver:
         )
 
     def _found(self, exchange: Exchange, hint: str | None) -> str:
-        exchange.provider_is_named = bool(hint)
-        provider = exchange.provider = self.checked(hint) if hint else self._default
+        if not hint:
+            exchange.provider = self._default
+            return self._default
+        exchange.provider_is_named = True
+        provider = exchange.provider = self.checked(hint)
         return provider
 
     async def _from_ignored_body(self, exchange: Exchange, hint: str | None) -> str | None:
@@ -162,8 +166,9 @@ class Resolver:
 
 def _named_in_head(exchange: Exchange) -> str | None:
     """The provider that the header names, else the query, from which it is taken out."""
-    query = exchange.query
-    exchange.upstream_query, in_query = _without_field(query) if query else (query, None)
+    in_query: str | None = None
+    if exchange.query:
+        exchange.upstream_query, in_query = _without_field(exchange.query)
     for field, value in exchange.headers:
         if field == HEADER:
             return value.decode("latin-1").strip() or in_query

@@ -93,9 +93,13 @@ class HookRunner:
         """Call every `settled`; returns what is left to run in the background, if anything is."""
         unfinished = []
         for name, hook in self._settled:
-            result = self._called(name, hook, exchange)
-            if result is not None and inspect.isawaitable(result):
-                unfinished.append((name, result))
+            try:
+                result = hook(exchange)
+            except BaseException as raised:
+                self._failed(name, raised)
+            else:
+                if result is not None and inspect.isawaitable(result):
+                    unfinished.append((name, result))
         return self._finish(unfinished) if unfinished else None
 
     def _overridden(self, method: str) -> list[NamedHook]:
@@ -111,18 +115,13 @@ class HookRunner:
 
     async def _call(self, hooks: Sequence[NamedHook], *arguments: object) -> None:
         for name, hook in hooks:
-            result = self._called(name, hook, *arguments)
-            if inspect.isawaitable(result):
-                await self._finish([(name, result)])
-
-    def _called(self, name: str, hook: Callable[..., object], *arguments: object) -> object:
-        try:
-            return hook(*arguments)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as raised:  # SystemExit too: a plugin does not stop the gateway
-            self._failed(name, raised)
-            return None
+            try:
+                result = hook(*arguments)
+            except BaseException as raised:
+                self._failed(name, raised)
+            else:
+                if inspect.isawaitable(result):
+                    await self._finish([(name, result)])
 
     async def _finish(self, unfinished: list[tuple[str, Awaitable[object]]]) -> None:
         try:
@@ -137,7 +136,7 @@ class HookRunner:
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 await result
-        except (KeyboardInterrupt, GeneratorExit):
+        except GeneratorExit:
             raise
         except asyncio.CancelledError as cancelled:
             task = asyncio.current_task()
@@ -148,5 +147,8 @@ class HookRunner:
             self._failed(name, raised)
 
     def _failed(self, name: str, raised: BaseException) -> None:
+        """Log and count what a hook raised, SystemExit too: a plugin does not stop the gateway, its operator does."""
+        if isinstance(raised, KeyboardInterrupt):
+            raise raised
         self._metrics.hook_failed(name)
         self._log.error("hook_failed", hook=name, exc_info=raised)

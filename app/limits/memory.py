@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from math import inf
 from sys import maxsize
 from typing import Final
 
@@ -14,16 +13,14 @@ SLOT_SECONDS: Final = 1.0
 """When to ask again for a parallel slot: nobody knows when one is free."""
 
 
-class _Counter:
-    """A minute that began with its first request, or the slots of an account that are taken."""
+class _Minute:
+    """How often something was asked for in a minute that began with its first request."""
 
-    __slots__ = ("count", "ends_at", "is_slots", "name")
+    __slots__ = ("count", "ends_at")
 
-    def __init__(self, ask: Ask, now: float) -> None:
-        self.name = ask.counter
-        self.is_slots = ask.is_parallel
+    def __init__(self, ends_at: float) -> None:
         self.count = 0
-        self.ends_at = inf if ask.is_parallel else now + MINUTE_SECONDS
+        self.ends_at = ends_at
 
 
 class MemoryLimiter:
@@ -36,87 +33,113 @@ class MemoryLimiter:
     def __init__(self, clock: Callable[[], float] = time.monotonic, share: Callable[[int], int] | None = None) -> None:
         self._clock = clock
         self._share = share
-        self._minutes: dict[str, _Counter] = {}
+        self._minutes: dict[str, _Minute] = {}
         """The one that ends first is first: all are as long."""
-        self._slots: dict[str, _Counter] = {}
-        self._held: dict[str, list[_Counter]] = {}
-        """The slots that a live request has, by its lease."""
+        self._taken: dict[str, int] = {}
+        """How many slots are, of those counters of which any is."""
+        self._held: dict[str, Sequence[Ask]] = {}
+        """What a live request asked for that has slots, by its lease."""
 
     def __len__(self) -> int:
         """How many counters are remembered."""
-        return len(self._minutes) + len(self._slots)
+        return len(self._minutes) + len(self._taken)
 
     def admit(self, asks: Sequence[Ask], lease_id: str) -> Verdict:
-        """Count one request against all of these, or against none."""
+        """Count one request against all of these, or against none.
+
+        It is counted as they are gone through, and taken back where one has no room: seldom, and unseen by others.
+        """
         now = self._clock()
         refusal: Refusal | None = None
         overrun: tuple[Ask, ...] = ()
         limit: int | None = None
         remaining = maxsize
-        reset_at = now
-        minutes, slots, share = self._minutes, self._slots, self._share
-        counters = []
+        ends_at = now
+        has_slots = False
+        minutes, taken, share = self._minutes, self._taken, self._share
         for ask in asks:
-            counter = (slots if ask.is_parallel else minutes).get(ask.counter)
-            if counter is None or counter.ends_at <= now:
-                counter = _Counter(ask, now)
-            counters.append(counter)
+            counter = ask.counter
             most = ask.limit if share is None else share(ask.limit)
-            left = most - counter.count
-            if left <= 0:
+            if ask.is_parallel:
+                count = taken.get(counter, 0)
+                taken[counter] = count + 1
+                has_slots = True
+            else:
+                minute = minutes.get(counter)
+                if minute is None or minute.ends_at <= now:
+                    minute = self._begin(counter, now)
+                count = minute.count
+                minute.count = count + 1
+                if ask.is_told and most - count < remaining:
+                    limit, remaining, ends_at = most, most - count, minute.ends_at
+            if count >= most:
                 if ask.shadow:
                     overrun += (ask,)
                 else:
-                    refusal = _longer(refusal, ask, SLOT_SECONDS if ask.is_parallel else counter.ends_at - now)
-            if ask.is_told and left < remaining:
-                limit, remaining, reset_at = most, left, counter.ends_at
-        if refusal is None:
-            self._count(counters, lease_id, now)
+                    refusal = _longer(refusal, ask, self._wait(ask, now))
+        if refusal is not None:
+            self._take_back(asks, lease_id)
+        else:
             remaining -= 1
+            if has_slots:
+                self._held[lease_id] = asks
         if limit is None or remaining < 0:
             remaining = 0
-        return Verdict(refusal, limit, remaining, reset_at - now, overrun)
+        return Verdict(refusal, limit, remaining, ends_at - now, overrun)
 
     def note(self, asks: Sequence[Ask], lease_id: str) -> None:
         """Count one request that was admitted elsewhere."""
         now = self._clock()
-        self._count([self._counter(ask, now) for ask in asks], lease_id, now)
+        minutes, taken = self._minutes, self._taken
+        for ask in asks:
+            counter = ask.counter
+            if ask.is_parallel:
+                taken[counter] = taken.get(counter, 0) + 1
+                self._held[lease_id] = asks
+            else:
+                minute = minutes.get(counter)
+                if minute is None or minute.ends_at <= now:
+                    minute = self._begin(counter, now)
+                minute.count += 1
 
-    def _counter(self, ask: Ask, now: float) -> _Counter:
-        """The one of an ask; one that has counted nothing is not remembered yet."""
-        counter = (self._slots if ask.is_parallel else self._minutes).get(ask.counter)
-        return _Counter(ask, now) if counter is None or counter.ends_at <= now else counter
+    def release(self, lease_id: str) -> None:
+        """Give the parallel slots back; what is not held is no error."""
+        taken = self._taken
+        for ask in self._held.pop(lease_id, ()):
+            if ask.is_parallel:
+                counter = ask.counter
+                left = taken[counter] - 1
+                if left:
+                    taken[counter] = left
+                else:
+                    del taken[counter]
 
-    def _count(self, counters: list[_Counter], lease_id: str, now: float) -> None:
-        held = []
-        for counter in counters:
-            if not counter.count:
-                self._remember(counter, now)
-            counter.count += 1
-            if counter.is_slots:
-                held.append(counter)
-        if held:
-            self._held[lease_id] = held
-
-    def _remember(self, counter: _Counter, now: float) -> None:
-        if counter.is_slots:
-            self._slots[counter.name] = counter
-        else:
-            self._minutes.pop(counter.name, None)
-            self._forget(now)
-            self._minutes[counter.name] = counter
+    def _begin(self, counter: str, now: float) -> _Minute:
+        """A new minute, in the place of one that is over."""
+        self._minutes.pop(counter, None)
+        self._forget(now)
+        minute = self._minutes[counter] = _Minute(now + MINUTE_SECONDS)
+        return minute
 
     def _forget(self, now: float) -> None:
         minutes = self._minutes
         while minutes and minutes[oldest := next(iter(minutes))].ends_at <= now:
             del minutes[oldest]
 
-    def release(self, lease_id: str) -> None:
-        """Give the parallel slots back; what is not held is no error."""
-        for counter in self._held.pop(lease_id, ()):
-            counter.count -= 1
-            if not counter.count:
-                del self._slots[counter.name]
+    def _wait(self, ask: Ask, now: float) -> float:
+        """After how many seconds a counter that has no room may have some."""
+        return SLOT_SECONDS if ask.is_parallel else self._minutes[ask.counter].ends_at - now
+
+    def _take_back(self, asks: Sequence[Ask], lease_id: str) -> None:
+        """Count one request less: a minute that began with it has not begun."""
+        self._held[lease_id] = asks
+        self.release(lease_id)
+        for ask in asks:
+            if not ask.is_parallel:
+                minute = self._minutes[ask.counter]
+                minute.count -= 1
+                if not minute.count:
+                    del self._minutes[ask.counter]
 
     async def tend(self) -> None:
         """Forget the minutes that are over."""

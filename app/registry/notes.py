@@ -90,20 +90,19 @@ class Notes:
         if container_id is None:
             return
         if status < 300:
-            now = self._clock()
-            self._note(self._waiting.active, container_id, now)
+            now, waiting, said = self._clock(), self._waiting, exchange.response_object
+            self._note(waiting.active, container_id, now)
             if operation is CONTAINERS_RETRIEVE:
-                if exchange.response_object is not None and self._has_room(exchange):
-                    self._note(self._waiting.said, container_id, (exchange.response_object, now))
+                if said is not None and self._has_room(exchange):
+                    self._note(waiting.said, container_id, (said, now))
             elif operation is FILES_LIST:
                 if _is_first_page(exchange.upstream_query) and self._has_room(exchange):
                     self._list(container_id, exchange, now)
             elif exchange.file_id is not None:
                 if operation is FILES_DELETE:
-                    self._note(self._waiting.files, (container_id, exchange.file_id), (_REMOVED, now))
-                elif operation in _FILE_OPERATIONS and exchange.response_object is not None:
-                    size = exchange.response_object.get("bytes")
-                    self._note(self._waiting.files, (container_id, exchange.file_id), (size, now))
+                    self._note(waiting.files, (container_id, exchange.file_id), (_REMOVED, now))
+                elif operation in _FILE_OPERATIONS and said is not None:
+                    self._note(waiting.files, (container_id, exchange.file_id), (said.get("bytes"), now))
         elif status == 404 and operation in _CONTAINER_OPERATIONS:
             self._note(self._waiting.absent, container_id, self._clock())
 
@@ -143,16 +142,19 @@ class Notes:
     # Taking in.
 
     def _note(self, notes: dict[K, V], key: K, note: V) -> None:
-        if len(notes) >= MAX_NOTES and key not in notes:
+        notes[key] = note
+        if len(notes) > MAX_NOTES:
             del notes[next(iter(notes))]
             self._dropped += 1
-        notes[key] = note
 
     def _has_room(self, exchange: Exchange) -> bool:
-        size = MAX_TEXT_BYTES + 1 if exchange.response_json is None else len(exchange.response_json)
-        if size > MAX_TEXT_BYTES or self._waiting.text_bytes + size > MAX_WAITING_BYTES:
+        text, waiting = exchange.response_json, self._waiting
+        if text is None or len(text) > MAX_TEXT_BYTES:
             return False
-        self._waiting.text_bytes += size
+        size = waiting.text_bytes + len(text)
+        if size > MAX_WAITING_BYTES:
+            return False
+        waiting.text_bytes = size
         return True
 
     def _list(self, container_id: str, exchange: Exchange, now: float) -> None:

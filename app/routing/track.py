@@ -24,7 +24,6 @@ class Track:
     """
 
     __slots__ = (
-        "_latency_total",
         "_latency_weight",
         "_measured_at",
         "_next_token",
@@ -51,7 +50,6 @@ class Track:
         self._waiting: dict[int, float] = {}
         self._streaming: dict[int, float] = {}
         self._silent_since: float | None = None  # when the first attempt since the last answer began
-        self._latency_total = 0.0
         self._latency_weight = 0.0
         self._measured_at = 0.0
         self._probe_until = -inf
@@ -80,14 +78,13 @@ class Track:
     ) -> None:
         """The head of an answer is here, or it is certain that none will come."""
         began_at = self._waiting.pop(token, None)
-        timed = began_at is not None
         if began_at is None:
             began_at = self._streaming.pop(token, None)
             if began_at is None:
                 return
+        elif failure is None:
+            self._measure(now, now - began_at)
         if failure is None:
-            if timed:
-                self._measure(now, now - began_at)
             self.circuit.succeeded(now, began_at=began_at)
         else:
             self.circuit.failed(now, failure, retry_after_seconds, began_at=began_at)
@@ -142,11 +139,11 @@ class Track:
 
     def _measure(self, now: float, seconds: float) -> None:
         """Take a measurement into a mean in which each weighs the less the older it is."""
-        if now > self._measured_at:
-            kept = exp((self._measured_at - now) / LATENCY_MEMORY_SECONDS)
-            self._latency_total *= kept
-            self._latency_weight *= kept
+        weight, age = self._latency_weight, now - self._measured_at
+        if age > 0.0:
+            weight *= exp(-age / LATENCY_MEMORY_SECONDS)
             self._measured_at = now
-        self._latency_total += seconds
-        self._latency_weight += 1.0
-        self.latency_seconds = self._latency_total / self._latency_weight
+        weight += 1.0
+        self._latency_weight = weight
+        mean = self.latency_seconds
+        self.latency_seconds = seconds if mean is None else mean + (seconds - mean) / weight

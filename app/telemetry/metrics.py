@@ -37,12 +37,11 @@ _STATUS_CLASSES: Final = {0: "none", 1: "1xx", 2: "2xx", 3: "3xx", 4: "4xx", 5: 
 class Metrics:
     """The gateway's metrics.
 
-    `log_lines_dropped` tells how many log lines were lost so far. `requests_in_flight` is kept by whoever settles.
+    `log_lines_dropped` tells how many log lines were lost so far.
     """
 
     def __init__(self, version: str, *, log_lines_dropped: Callable[[], int] = lines_dropped) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # twice the series, for when this process started
-        self.requests_in_flight = 0
         self.registry = CollectorRegistry()
         self._requests = Counts(
             "quaymaster_requests",
@@ -110,12 +109,6 @@ class Metrics:
         )
 
     def _observe_process(self, version: str, log_lines_dropped: Callable[[], int]) -> None:
-        in_flight = Gauge(
-            "quaymaster_requests_in_flight",
-            "Requests whose head has arrived and whose answer has not ended.",
-            registry=self.registry,
-        )
-        in_flight.set_function(lambda: self.requests_in_flight)
         build = Info("quaymaster_build", "What is running.", registry=self.registry)
         build.info({"version": version, "python": platform.python_version()})
         self.registry.register(
@@ -147,7 +140,8 @@ class Metrics:
         count.value += 1
         duration.observe(duration_seconds)
         overhead.observe(overhead_seconds)
-        self._bytes_in.value += bytes_in
+        if bytes_in:
+            self._bytes_in.value += bytes_in
         self._bytes_out.value += bytes_out
         if client_gone:
             self._client_gone.inc()
@@ -162,6 +156,15 @@ class Metrics:
         count, duration = series
         count.value += 1
         duration.observe(duration_seconds)
+
+    def watch_requests(self, in_flight: Callable[[], int]) -> None:
+        """Show how many requests are in flight."""
+        gauge = Gauge(
+            "quaymaster_requests_in_flight",
+            "Requests whose head has arrived and whose answer has not ended.",
+            registry=self.registry,
+        )
+        gauge.set_function(in_flight)
 
     def watch_deployments(self, states: Callable[[], Mapping[str, str]]) -> None:
         """Show the state that each deployment's circuit is in: `states` gives it by the deployment's name."""

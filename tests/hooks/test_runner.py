@@ -150,6 +150,25 @@ async def test_what_a_hook_raises_is_logged_and_counted_and_the_next_plugin_call
     assert all(failures(metrics, f"Broken.{name}") == 1 for name in names)
 
 
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_an_operator_who_interrupts_the_gateway_in_a_hook_is_heeded(is_async: bool) -> None:
+    def plain(self: Hooks, *arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    async def coroutine(self: Hooks, *arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    names = ("startup", "settled")
+    impatient = type("Impatient", (Hooks,), dict.fromkeys(names, coroutine if is_async else plain))
+    metrics = Metrics("1")
+    hooks = HookRunner([impatient()], metrics)
+    with pytest.raises(KeyboardInterrupt):
+        await hooks.startup()
+    with pytest.raises(KeyboardInterrupt):
+        await (hooks.settled(opened_exchange()) or asyncio.sleep(0))
+    assert not failures(metrics, "Impatient.settled")
+
+
 async def test_a_hook_that_hangs_is_cancelled_and_counted() -> None:
     class Hanging(Hooks):
         cancelled = False

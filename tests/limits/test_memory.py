@@ -62,6 +62,21 @@ def test_refused_requests_do_not_put_off_the_next_minute(limiter: MemoryLimiter,
         assert (verdict.refusal is None) is (second % 60 < 2)
 
 
+def test_a_refused_request_leaves_nothing_behind(limiter: MemoryLimiter, clock: Clock) -> None:
+    limiter.admit(ASKS, "a")
+    limiter.admit(ASKS, "b")
+    clock.now += 59
+    team = (Ask("team:a", Rate.PARALLEL, 5), Ask("team:a", Rate.REQUESTS, 5))
+    before = len(limiter)
+    assert limiter.admit((*team, *ASKS), "c").refusal is not None
+    assert len(limiter) == before
+    clock.now += 30
+    verdict = limiter.admit(team, "c")
+    assert (verdict.remaining, verdict.reset_seconds) == (4, 60)
+    limiter.release("c")
+    assert [limiter.admit(team[:1], str(number)).refusal is None for number in range(6)] == [True] * 5 + [False]
+
+
 async def test_counters_that_nobody_uses_are_forgotten(limiter: MemoryLimiter, clock: Clock) -> None:
     for number in range(1000):
         clock.now += 1

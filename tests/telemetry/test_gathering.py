@@ -15,7 +15,7 @@ def counting(requests: int) -> Metrics:
     metrics.watch_deployments(lambda: {"main": "open"})
     for _ in range(requests):
         ended(metrics)
-    metrics.requests_in_flight = requests
+    metrics.watch_requests(lambda: requests)
     return metrics
 
 

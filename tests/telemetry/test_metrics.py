@@ -47,7 +47,7 @@ def exercised() -> Metrics:
     metrics.limit_reached("team", "requests", shadow=True)
     metrics.soft_budget_crossed("team")
     metrics.watch_limiter(lambda: True, lambda: 9)
-    metrics.requests_in_flight = 3
+    metrics.watch_requests(lambda: 3)
     return metrics
 
 
