@@ -159,8 +159,6 @@ class Lane:
         head = head_lines(exchange, status, headers, connection.dated())
         self.started = self.finished = True
         exchange.bytes_out = len(body)
-        if exchange.outcome is None:
-            exchange.outcome = Outcome.ANSWERED
         if not self._gone:
             end = _END if self.keep_alive else _LAST_END
             connection.outbox.put(connection.transport, b"".join((head, end, body)), len(connection.tasks))

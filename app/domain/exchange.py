@@ -97,8 +97,8 @@ class Exchange:
     # admit
     verdict: Verdict | None = None
     """What the rate limits said; None where nothing is limited."""
-    on_settled: Callable[[], None] | None = None
-    """Called once when the exchange is over, whatever happened: gives its parallel slots back."""
+    on_settled: Callable[[str], None] | None = None
+    """Called once with the request's id when the exchange is over, whatever happened: gives its parallel slots back."""
     on_content: Callable[[int], None] | None = None
     """Told the length of each piece of a file that goes down."""
 

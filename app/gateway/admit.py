@@ -100,7 +100,7 @@ class Admission:
                 self._metrics.limit_reached(_kind(ask.account), ask.rate.value, shadow=False)
             raise _refused(verdict.refusal)
         if allowance.has_slots:
-            exchange.on_settled = partial(self._limiter.release, exchange.request_id)
+            exchange.on_settled = self._limiter.release
 
     def _meter(self, exchange: Exchange, allowance: Allowance, operation: Operation) -> Awaitable[None] | None:
         """Count the bytes that go up or come down, where somebody has a quota of them."""

@@ -14,7 +14,8 @@ from app.tasks import Tasks
 from app.telemetry.metrics import Metrics
 
 _OWN_CODES: Final = frozenset(code.value for code in ErrorCode)
-_CLIENT_GONE: Final = Outcome.CLIENT_GONE  # looked up in its class it costs 0.1 µs
+_ANSWERED: Final = Outcome.ANSWERED  # looked up in their class they cost 0.1 µs each
+_CLIENT_GONE: Final = Outcome.CLIENT_GONE
 _RESULTS: Final = tuple(f"{hundreds}xx" for hundreds in range(10))
 """What came of an attempt that was answered, by the first of its status' three digits."""
 
@@ -70,11 +71,11 @@ class Settler:
             return
         exchange.ended_at = ended_at = time.monotonic()
         if exchange.outcome is None:
-            exchange.outcome = Outcome.CANCELLED if exchange.status is None else Outcome.ANSWERED
+            exchange.outcome = Outcome.CANCELLED if exchange.status is None else _ANSWERED
         self._open.discard(exchange)
         try:
             if exchange.on_settled is not None:
-                exchange.on_settled()
+                exchange.on_settled(exchange.request_id)
         except Exception:
             self._failed(exchange)
         try:

@@ -65,7 +65,7 @@ async def test_what_is_counted_in_memory_is_judged_at_once(daily: DailyBytes) ->
     assert second.verdict is not None
     assert second.on_settled is None
     assert first.on_settled is not None
-    first.on_settled()
+    first.on_settled(first.request_id)
     assert admitting.admit(third, who, CONTAINERS_RETRIEVE) is None
     assert (third.verdict and third.verdict.remaining) == 7
 
