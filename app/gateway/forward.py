@@ -13,7 +13,7 @@ from app.domain.errors import ErrorCode, FaultKind, GatewayError, UpstreamFault
 from app.domain.exchange import Attempt, Exchange
 from app.domain.ids import encode_id
 from app.domain.ports import OutgoingBody, RawHeaders, UpstreamReply
-from app.gateway.relay import Reply, relay
+from app.gateway.relay import Reply, relay, relay_at_hand
 from app.gateway.upload import Upload
 from app.hooks.runner import HookRunner
 from app.routing.health import failure_of, failure_of_fault
@@ -86,7 +86,7 @@ class Forwarder:
                 upstream = await self._send(exchange, operation, attempt)
                 wait = None if upstream.status < 400 else self._wait_after(exchange, operation, upstream, deadline)
                 if wait is None:
-                    return await relay(exchange, operation, upstream)
+                    return relay_at_hand(exchange, operation, upstream) or await relay(exchange, operation, upstream)
                 await upstream.aclose()
             except UpstreamFault as fault:
                 wait = await self._wait_after_fault(exchange, operation, attempt, fault, deadline)
