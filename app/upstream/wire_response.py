@@ -80,10 +80,16 @@ class ResponseParser:
         Raises ProtocolBroken at anything invalid, also at bytes after the end, and must not be called again then.
         """
         if not self.status:
-            first = bytes(data)  # itself, unless it is a memoryview
-            data = self._take_head(first) if self._head_bytes else self._take_first(first)
-            if not self.status:
-                return
+            head = bytes(data)  # itself, unless it is a memoryview
+            plain = None if self._head_bytes or self._head_only else read_plain_head(head, MAX_HEAD_BYTES)
+            if plain is not None:
+                self.status, self.headers, self._remaining, self._head_bytes = plain
+                self.keep_alive = True
+                data = head[self._head_bytes :]
+            else:
+                data = self._take_head(head)
+                if not self.status:
+                    return
         if self._chunks is not None:
             self._take_chunks(self._chunks, data)
             return
@@ -112,15 +118,6 @@ class ResponseParser:
         if self.status and self._remaining is None and self._chunks is None:
             self.complete = True
         return self.complete
-
-    def _take_first(self, data: bytes) -> bytes:
-        """Take the first bytes; returns those that follow the final head."""
-        plain = None if self._head_only else read_plain_head(data, MAX_HEAD_BYTES)
-        if plain is None:
-            return self._take_head(data)
-        self.status, self.headers, self._remaining, self._head_bytes = plain
-        self.keep_alive = True
-        return data[self._head_bytes :]
 
     def _take_head(self, data: bytes) -> bytes:
         """Read heads until that of the final response; returns the bytes that follow it."""
