@@ -69,7 +69,11 @@ class WireUpstream:
             request = encode_request(method, target, headers, body, self._origin.host)
             repeatable = request.stream is None and method in REPEATABLE
             max_idle_seconds = self._timeouts.keepalive_seconds if repeatable else FRESH_SECONDS
-            connection = self._lease_idle(max_idle_seconds) or await self._lease(max_idle_seconds)
+            connection = self._take_idle(max_idle_seconds) if self.in_flight < self._max_connections else None
+            if connection is not None:
+                self.in_flight += 1
+            else:
+                connection = await self._lease(max_idle_seconds)
         except BaseException:
             await close_stream(body)
             raise
@@ -121,13 +125,6 @@ class WireUpstream:
             self._all_closed.set_result(None)
 
     # Slots: one per exchange in flight. A free slot and a waiter never exist at the same time.
-
-    def _lease_idle(self, max_idle_seconds: float) -> WireConnection | None:
-        """What `_lease` returns, where that is at hand."""
-        connection = self._take_idle(max_idle_seconds) if self.in_flight < self._max_connections else None
-        if connection is not None:
-            self.in_flight += 1
-        return connection
 
     async def _lease(self, max_idle_seconds: float) -> WireConnection:
         """A connection for one exchange: one that was idle for less, or else a new one."""

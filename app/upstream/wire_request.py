@@ -55,8 +55,7 @@ def encode_request(method: bytes, target: bytes, headers: RawHeaders, body: Outg
     lines = headers if framing is None else [*headers, framing]
     head = b"\r\n".join([b"%b %b HTTP/1.1\r\nhost: %b" % (method, target, host), *map(b": ".join, lines), b"\r\n"])
     # With these names, a head of so many line ends and a request line of three words is what was meant.
-    ends = len(head) - len(head.translate(None, b"\r\n\0"))
-    if ends != 2 * (len(lines) + 3) or _REQUEST_LINE.match(head) is None:
+    if len(head.translate(None, b"\r\n\0")) != len(head) - 2 * len(lines) - 6 or _REQUEST_LINE.match(head) is None:
         check_head(method, target, headers, body)  # says what is wrong
         raise ValueError("the head could be read as another")
     if body is None:
