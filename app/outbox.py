@@ -26,7 +26,8 @@ class Outbox:
         Whoever writes to the transport otherwise, or closes it, has to `flush` before.
         """
         if in_flight <= FEW:
-            self.flush()
+            if self._waiting:
+                self.flush()
             transport.write(data)
             return
         if not self._waiting:

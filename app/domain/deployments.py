@@ -39,8 +39,10 @@ class Deployment:
 
     def target(self, path: str, query: str) -> bytes:
         """The request target for an API path whose ids are already percent-encoded. What is configured wins."""
+        if not query and not self.query_suffix:
+            return f"{self.base_path}{path}".encode()
         if query and self.query_suffix:
             own = self.query_suffix.partition("=")[0]
             query = "&".join(pair for pair in query.split("&") if unquote_plus(pair.partition("=")[0]) != own)
         joined = f"{query}&{self.query_suffix}" if query and self.query_suffix else query or self.query_suffix
-        return f"{self.base_path}{path}?{joined}".encode() if joined else f"{self.base_path}{path}".encode()
+        return f"{self.base_path}{path}?{joined}".encode()

@@ -56,6 +56,13 @@ class UpstreamReply(Protocol):
         """
         ...
 
+    def at_hand(self) -> bytes | None:
+        """The rest of the body where all of it has arrived, which spares reading it; None where it has to be read.
+
+        The upstream is let go of with it: there is nothing more to read, nor to close.
+        """
+        ...
+
     async def aclose(self) -> None:
         """Let go: the connection is used again if the exchange ended cleanly, and dropped otherwise."""
         ...

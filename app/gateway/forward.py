@@ -13,13 +13,13 @@ from app.domain.errors import ErrorCode, FaultKind, GatewayError, UpstreamFault
 from app.domain.exchange import Attempt, Exchange
 from app.domain.ids import encode_id
 from app.domain.ports import OutgoingBody, RawHeaders, UpstreamReply
-from app.gateway.relay import Reply, relay
+from app.gateway.relay import Reply, relay, relay_at_hand
 from app.gateway.upload import Upload
 from app.hooks.runner import HookRunner
 from app.routing.health import failure_of, failure_of_fault
 from app.routing.retries import RETRIED_STATUSES, RetryBudget, parse_retry_after, wait_before_retry
 from app.routing.track import Track
-from quaymaster.operations import Operation
+from quaymaster.operations import OPERATIONS, Operation
 
 FORWARDED_HEADERS: Final = frozenset(
     {
@@ -44,7 +44,7 @@ Nor does Idempotency-Key, which the gateway answers for: upstream, two owners' e
 """
 
 _FORWARDED_WITHOUT_BODY: Final = FORWARDED_HEADERS - {b"content-type"}
-
+_METHODS: Final = {operation: operation.method.encode() for operation in OPERATIONS}
 
 MAX_RETRIES: Final = 3
 
@@ -86,7 +86,7 @@ class Forwarder:
                 upstream = await self._send(exchange, operation, attempt)
                 wait = None if upstream.status < 400 else self._wait_after(exchange, operation, upstream, deadline)
                 if wait is None:
-                    return await relay(exchange, operation, upstream)
+                    return relay_at_hand(exchange, operation, upstream) or await relay(exchange, operation, upstream)
                 await upstream.aclose()
             except UpstreamFault as fault:
                 wait = await self._wait_after_fault(exchange, operation, attempt, fault, deadline)
@@ -107,7 +107,7 @@ class Forwarder:
             if self._hooks.attempt:
                 await self._hooks.attempt(exchange, attempt)
             reply = await deployment.upstream.send(
-                operation.method.encode(),
+                _METHODS[operation],
                 deployment.target(path_of(operation, exchange), exchange.upstream_query),
                 outgoing_headers(exchange, deployment),
                 body,
@@ -121,11 +121,11 @@ class Forwarder:
             track.abandoned(token, attempt.ended_at)
             await let_go(body)
             raise
-        attempt.ended_at = time.monotonic()
-        attempt.status = reply.status
-        failure = failure_of(reply.status)
+        now = attempt.ended_at = time.monotonic()
+        status = attempt.status = reply.status
+        failure = failure_of(status)
         retry_after = None if failure is None else parse_retry_after(reply.headers, time.time())
-        track.answered(token, attempt.ended_at, failure, retry_after)
+        track.answered(token, now, failure, retry_after)
         return reply
 
     def _wait_after(

@@ -53,6 +53,7 @@ RELAYED_HEADERS: Final = frozenset(
 """The upstream's headers that clients get. Its request id is passed on as `x-upstream-request-id`."""
 
 _REQUEST_IDS: Final = frozenset({b"x-request-id", b"apim-request-id", b"opc-request-id"})
+_READ_HEADERS: Final = RELAYED_HEADERS | _REQUEST_IDS | {b"content-length"}
 _NO_BODY: Final = frozenset({204, 304})
 
 
@@ -110,18 +111,22 @@ class Reply:
             await self._upstream.aclose()
 
 
+def relay_at_hand(exchange: Exchange, operation: Operation, upstream: UpstreamReply) -> Reply | None:
+    """What `relay` returns, where the whole answer is here; None where it has to be read."""
+    if operation.response is Payload.CONTENT and upstream.status < 300:
+        return None
+    whole = upstream.at_hand()
+    return None if whole is None else _whole(exchange, operation, upstream, whole)
+
+
 async def relay(exchange: Exchange, operation: Operation, upstream: UpstreamReply) -> Reply:
     """Make the client's reply of the upstream's, which is let go of unless the reply goes on reading it.
 
     Raises UpstreamFault where it breaks off before the reply begins.
     """
-    status = upstream.status
-    headers, content_length, is_json = _relayed_headers(exchange, upstream)
-    if operation.response is Payload.CONTENT and status < 300:
-        if content_length is not None and status not in _NO_BODY:
-            headers.append((b"content-length", content_length))
+    if operation.response is Payload.CONTENT and upstream.status < 300:
         exchange.response_digest = Digest()
-        return Reply(exchange, status, headers, None, upstream=upstream)
+        return _streaming(exchange, upstream, [])
     pieces: list[Piece] = []
     size = 0
     try:
@@ -129,22 +134,34 @@ async def relay(exchange: Exchange, operation: Operation, upstream: UpstreamRepl
             pieces.append(piece)
             size += len(piece)
             if size > MAX_WHOLE_BYTES:
-                if content_length is not None:
-                    headers.append((b"content-length", content_length))
-                return Reply(exchange, status, headers, None, upstream=upstream, begun=pieces)
+                return _streaming(exchange, upstream, pieces)
     except BaseException:
         await upstream.aclose()
         raise
     await upstream.aclose()
     exchange.attempts[-1].ended_at = time.monotonic()
-    whole = bytes(pieces[0]) if len(pieces) == 1 else b"".join(pieces)
+    return _whole(exchange, operation, upstream, b"".join(pieces))
+
+
+def _whole(exchange: Exchange, operation: Operation, upstream: UpstreamReply, body: bytes) -> Reply:
+    """The reply that holds all of the answer, amended where it is plain JSON."""
+    status = upstream.status
+    headers, _, is_json = _relayed_headers(exchange, upstream)
     if is_json:
-        if status == 200 and size <= MAX_AMENDED_BYTES:
-            whole = amended(whole, exchange, operation)
-        exchange.response_json = whole
+        if status == 200 and len(body) <= MAX_AMENDED_BYTES:
+            body = amended(body, exchange, operation)
+        exchange.response_json = body
     if status not in _NO_BODY:
-        headers.append((b"content-length", b"%d" % len(whole)))
-    return Reply(exchange, status, headers, whole)
+        headers.append((b"content-length", b"%d" % len(body)))
+    return Reply(exchange, status, headers, body)
+
+
+def _streaming(exchange: Exchange, upstream: UpstreamReply, begun: list[Piece]) -> Reply:
+    """The reply that goes on reading the upstream's, of which `begun` has been read."""
+    headers, content_length, _ = _relayed_headers(exchange, upstream)
+    if content_length is not None and upstream.status not in _NO_BODY:
+        headers.append((b"content-length", content_length))
+    return Reply(exchange, upstream.status, headers, None, upstream=upstream, begun=begun)
 
 
 def _relayed_headers(exchange: Exchange, upstream: UpstreamReply) -> tuple[RawHeaders, bytes | None, bool]:
@@ -153,18 +170,21 @@ def _relayed_headers(exchange: Exchange, upstream: UpstreamReply) -> tuple[RawHe
     content_length: bytes | None = None
     is_json = is_encoded = False
     for header in upstream.headers:
-        name, value = header
-        if name in RELAYED_HEADERS:
+        name = header[0]
+        if name not in _READ_HEADERS:
+            continue
+        if name == b"content-length":
+            content_length = header[1]
+        elif name in _REQUEST_IDS:
+            if exchange.upstream_request_id is None:
+                exchange.upstream_request_id = header[1].decode("latin-1")
+                headers.append((b"x-upstream-request-id", header[1]))
+        else:
             headers.append(header)
             if name == b"content-type":
-                is_json = value.startswith(b"application/json")
-            elif name == b"content-encoding" and value != b"identity":
+                is_json = header[1].startswith(b"application/json")
+            elif name == b"content-encoding" and header[1] != b"identity":
                 is_encoded = True
-        elif name == b"content-length":
-            content_length = value
-        elif name in _REQUEST_IDS and exchange.upstream_request_id is None:
-            exchange.upstream_request_id = value.decode("latin-1")
-            headers.append((b"x-upstream-request-id", value))
     return headers, content_length, is_json and not is_encoded
 
 
@@ -199,24 +219,21 @@ def _id_in(parsed: dict[str, Any]) -> str | None:
 
 def _container_addition(container: dict[str, Any]) -> str:
     """`expires_at` in unix seconds: so many minutes after the container was last active."""
-    return _expires_at(container, container.get("last_active_at"))
-
-
-def _new_container_addition(container: dict[str, Any]) -> str:
-    """A container made just now was last active when it was made, also where the upstream does not say so."""
-    return _expires_at(container, container.get("last_active_at", container.get("created_at")))
-
-
-def _expires_at(container: dict[str, Any], last_active_at: object) -> str:
     if "expires_at" in container:
         return ""
     expires_after = container.get("expires_after")
+    last_active_at = container.get("last_active_at")
     if not isinstance(expires_after, dict) or not isinstance(last_active_at, int):
         return ""
     minutes = expires_after.get("minutes")
     if expires_after.get("anchor") != "last_active_at" or not isinstance(minutes, int):
         return ""
     return f'"expires_at":{last_active_at + 60 * minutes}'
+
+
+def _new_container_addition(container: dict[str, Any]) -> str:
+    """A container made just now was last active when it was made, also where the upstream does not say so."""
+    return _container_addition({"last_active_at": container.get("created_at")} | container)
 
 
 def _file_addition(file: dict[str, Any]) -> str:

@@ -160,6 +160,10 @@ class ClientReply:
                     return piece
         return b""
 
+    def at_hand(self) -> bytes | None:
+        """See `UpstreamReply.at_hand`. httpx does not tell what has arrived."""
+        return None
+
     async def aclose(self) -> None:
         """See `UpstreamReply.aclose`."""
         if not self._ended and self._error is None:

@@ -20,7 +20,7 @@ from app.upstream.tls import Trust
 from app.upstream.wire_bulk import ReadBuffers
 from app.upstream.wire_connection import StaleConnection, WireConnection
 from app.upstream.wire_reply import WireReply
-from app.upstream.wire_request import REPEATABLE, WireRequest, encode_request
+from app.upstream.wire_request import REPEATABLE, encode_request
 
 FRESH_SECONDS: Final = 1.0
 """Any other request takes a kept connection only when it was idle for less: a lost race could not be repaired."""
@@ -53,7 +53,7 @@ class WireUpstream:
         self._timeouts = timeouts
         self._max_connections = max_connections
         self._trust = Trust(ssl_context)
-        self._free_slots = max_connections
+        self.in_flight = 0
         self.outbox = Outbox()
         self.buffers = ReadBuffers()
         self._waiting: OrderedDict[asyncio.Future[None], None] = OrderedDict()
@@ -69,16 +69,25 @@ class WireUpstream:
             request = encode_request(method, target, headers, body, self._origin.host)
             repeatable = request.stream is None and method in REPEATABLE
             max_idle_seconds = self._timeouts.keepalive_seconds if repeatable else FRESH_SECONDS
-            connection = self._lease_idle(max_idle_seconds) or await self._lease(max_idle_seconds)
+            connection = self._take_idle(max_idle_seconds) if self.in_flight < self._max_connections else None
+            if connection is not None:
+                self.in_flight += 1
+            else:
+                connection = await self._lease(max_idle_seconds)
         except BaseException:
             await close_stream(body)
             raise
-        try:
-            return await connection.exchange(request)
-        except StaleConnection:
-            if not repeatable:
-                raise
-        return await self._send_again(request)
+        while True:
+            reply = connection.begin(request)
+            try:
+                while not reply.status:
+                    await reply.news()
+                return reply
+            except BaseException as error:
+                await reply.aclose()
+                if not (repeatable and isinstance(error, StaleConnection)):
+                    raise
+            connection = await self._lease_again()  # a new one, which is not stale
 
     async def aclose(self) -> None:
         """See `Upstream.aclose`. Returns when every socket is closed; further sends fail."""
@@ -94,14 +103,6 @@ class WireUpstream:
         if self._open:
             self._all_closed = self._all_closed or asyncio.get_running_loop().create_future()
             await asyncio.shield(self._all_closed)
-
-    async def _send_again(self, request: WireRequest) -> WireReply:
-        """The second and last attempt, on a new connection. What goes wrong now goes wrong after something was sent."""
-        try:
-            connection = await self._lease(0)
-            return await connection.exchange(request)
-        except UpstreamFault as fault:
-            raise UpstreamFault(fault.kind, fault.detail, request_sent=True) from None
 
     # What a connection calls.
 
@@ -123,26 +124,14 @@ class WireUpstream:
         if not self._open and self._all_closed is not None and not self._all_closed.done():
             self._all_closed.set_result(None)
 
-    @property
-    def in_flight(self) -> int:
-        """See `ConnectionOwner`."""
-        return self._max_connections - self._free_slots
-
     # Slots: one per exchange in flight. A free slot and a waiter never exist at the same time.
-
-    def _lease_idle(self, max_idle_seconds: float) -> WireConnection | None:
-        """What `_lease` returns, where that is at hand."""
-        connection = self._take_idle(max_idle_seconds) if self._free_slots else None
-        if connection is not None:
-            self._free_slots -= 1
-        return connection
 
     async def _lease(self, max_idle_seconds: float) -> WireConnection:
         """A connection for one exchange: one that was idle for less, or else a new one."""
         if self._closed:
             raise _closed_fault()
-        if self._free_slots:
-            self._free_slots -= 1
+        if self.in_flight < self._max_connections:
+            self.in_flight += 1
         else:
             await self._wait_for_slot()
         connection = self._take_idle(max_idle_seconds)
@@ -153,6 +142,13 @@ class WireUpstream:
         except BaseException:
             self._free_slot()
             raise
+
+    async def _lease_again(self) -> WireConnection:
+        """A new connection for what was sent already: a fault now comes after that."""
+        try:
+            return await self._lease(0)
+        except UpstreamFault as fault:
+            raise UpstreamFault(fault.kind, fault.detail, request_sent=True) from None
 
     async def _wait_for_slot(self) -> None:
         waiter = asyncio.get_running_loop().create_future()
@@ -176,7 +172,7 @@ class WireUpstream:
             if not waiter.done():
                 waiter.set_result(None)
                 return
-        self._free_slots += 1
+        self.in_flight -= 1
 
     # Connections.
 
@@ -194,7 +190,7 @@ class WireUpstream:
 
     async def _connect(self) -> WireConnection:
         """A new connection, in place of the one longest idle where all are open."""
-        if len(self._idle) > self._free_slots:
+        if len(self._idle) > self._max_connections - self.in_flight:
             oldest = next(iter(self._idle))
             del self._idle[oldest]
             oldest.abort()

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from functools import partial
+from math import inf
 from typing import Final, Protocol, cast
 
 from app.domain.errors import FaultKind, UpstreamFault
@@ -32,11 +33,8 @@ class ConnectionOwner(Protocol):
     """For requests that can wait for others."""
     buffers: ReadBuffers
     """For large pieces of answers."""
-
-    @property
-    def in_flight(self) -> int:
-        """How many exchanges there are now."""
-        ...
+    in_flight: int
+    """How many exchanges there are now."""
 
     def returned(self, connection: WireConnection) -> None:
         """The exchange ended cleanly: the connection can carry another."""
@@ -62,7 +60,7 @@ class WireConnection(asyncio.Protocol):
         self.loop = asyncio.get_running_loop()
         self._now = self.loop.time
         self._reply: WireReply | None = None
-        self._served = 0
+        self._served = False
         self._sending = False  # the request's stream is not all handed to the transport
         self._in_bulk = False  # a BulkReader is in place
         self._read_paused = False
@@ -71,41 +69,29 @@ class WireConnection(asyncio.Protocol):
         self._unsent_bytes = 0
         self._moved_at = 0.0  # when a byte last went either way
         self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = 0.0
+        self._timer_at = inf
 
-    async def exchange(self, request: WireRequest) -> WireReply:
-        """Send a request; returns when the head of the answer is here. From now on its stream is closed in every case.
+    def begin(self, request: WireRequest) -> WireReply:
+        """Send a request. Whoever gets the reply must wait for its status, and close it also where that fails.
 
-        Raises UpstreamFault, or what the stream raised.
+        The wait raises UpstreamFault, or what the request's stream raised.
         """
+        owner = self._owner
         reply = self._reply = WireReply(self, request)
-        self._moved_at = self._now()
+        now = self._moved_at = self._now()
         if request.body or request.stream is not None:
-            self._transport.write(request.head)
+            self._send_long(reply, request)
         else:
-            self._owner.outbox.put(self._transport, request.head, self._owner.in_flight)
-        if request.body:
-            self._transport.write(request.body)
-        if request.stream is not None:
-            self._sending = True
-            reply.sender = self.loop.create_task(self._send_stream(reply, request.stream))
-            reply.sender.add_done_callback(partial(self._stream_ended, reply))
-        self._watch()
-        try:
-            while not reply.status:
-                if reply.error is not None:
-                    raise reply.error
-                await reply.news()
-        except BaseException:
-            await reply.aclose()
-            raise
+            owner.outbox.put(self._transport, request.head, owner.in_flight)
+        if self._timer_at > now + self._timeouts.read_seconds:
+            self._watch()
         return reply
 
     def cut(self, reply: WireReply, error: BaseException) -> None:
         """End this reply's exchange with an error, unless it has ended; the connection goes with it."""
         if self._reply is reply:
             reply.fail(error)
-            self._end(reusable=False)
+            self._end(reply, reusable=False)
 
     def abort(self) -> None:
         """Close the socket at once. An exchange on it fails."""
@@ -143,7 +129,7 @@ class WireConnection(asyncio.Protocol):
             self.cut(reply, UpstreamFault(FaultKind.PROTOCOL, str(broken), request_sent=True))
             return
         if reply.complete:
-            self._end(reusable=reply.keep_alive)
+            self._end(reply, reusable=reply.keep_alive)
         else:
             self._moved_at = self._now()
             if len(data) >= BULK_BYTES and reply.status and not self._in_bulk:
@@ -158,7 +144,7 @@ class WireConnection(asyncio.Protocol):
         """The upstream sends no more. The transport closes after this."""
         reply = self._reply
         if reply is not None and reply.end():
-            self._end(reusable=False)
+            self._end(reply, reusable=False)
             reply.wake()
         else:
             self._lose()
@@ -201,10 +187,10 @@ class WireConnection(asyncio.Protocol):
             fault = kind(FaultKind.UNREACHABLE, detail, request_sent=True)
         self.cut(reply, fault)
 
-    def _end(self, *, reusable: bool) -> None:
+    def _end(self, reply: WireReply, *, reusable: bool) -> None:
         """The exchange is over. A request that was not sent whole leaves a connection that nobody can use again."""
-        reply, self._reply = self._reply, None
-        if reply is not None and reply.sender is not None:
+        self._reply = None
+        if reply.sender is not None:
             reply.sender.cancel()
         if self._read_paused:
             self._read_paused = False
@@ -216,11 +202,20 @@ class WireConnection(asyncio.Protocol):
             if self._in_bulk:
                 self._in_bulk = False
                 self._transport.set_protocol(self)
-            self._served += 1
+            self._served = True
             self.idle_since = self._now()
             self._owner.returned(self)
 
-    # Sending a stream.
+    # Sending what does not go out together with its head.
+
+    def _send_long(self, reply: WireReply, request: WireRequest) -> None:
+        self._transport.write(request.head)
+        if request.body:
+            self._transport.write(request.body)
+        if request.stream is not None:
+            self._sending = True
+            reply.sender = self.loop.create_task(self._send_stream(reply, request.stream))
+            reply.sender.add_done_callback(partial(self._stream_ended, reply))
 
     async def _send_stream(self, reply: WireReply, stream: AsyncIterator[bytes]) -> None:
         chunked = reply.request.stream_bytes is None
@@ -281,16 +276,16 @@ class WireConnection(asyncio.Protocol):
         if limit is None:
             return
         at = self._moved_at + limit
+        if self._timer_at <= at:
+            return
         if self._timer is not None:
-            if self._timer_at <= at:
-                return
             self._timer.cancel()
         self._timer_at = at
         self._timer = self.loop.call_at(at, self._look)
 
     def _look(self) -> None:
         """The timer: has anything moved for long enough?"""
-        self._timer = None
+        self._timer, self._timer_at = None, inf
         limit = self._limit()
         if limit is None or self._reply is None:
             return

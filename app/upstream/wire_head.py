@@ -40,10 +40,15 @@ def read_plain_head(data: bytes, max_bytes: int) -> tuple[int, RawHeaders, int, 
         headers = list(map(_header_of, lines))
     except _NotPlain:
         return None
-    lengths = [value for name, value in headers if name == b"content-length"]
-    if len(lengths) != 1 or len(headers) > MAX_HEADERS:
+    length: bytes | None = None
+    for name, value in headers:
+        if name == b"content-length":
+            if length is not None:
+                return None
+            length = value
+    if length is None or len(headers) > MAX_HEADERS:
         return None
-    return status, headers, int(lengths[0]), size + 4
+    return status, headers, int(length), size + 4
 
 
 # Most lines of an answer stood in the one before it too. With them remembered, nginx's head of 5 headers takes 1.7 µs

@@ -35,7 +35,7 @@ class WireReply(ResponseParser):
     __slots__ = ("_source", "_waiter", "error", "request", "sender")
 
     def __init__(self, source: ReplySource, request: WireRequest) -> None:
-        super().__init__(head_only=request.method == b"HEAD")
+        ResponseParser.__init__(self, head_only=request.method == b"HEAD")  # super() would take 0.1 µs longer
         self.request = request
         self.sender: asyncio.Task[None] | None = None
         self.error: BaseException | None = None
@@ -45,15 +45,19 @@ class WireReply(ResponseParser):
     async def read(self) -> Piece:
         """See `UpstreamReply.read`."""
         while not self.pieces:
-            if self.error is not None:
-                raise self.error
-            if self.complete:
+            if self.complete and self.error is None:
                 return b""
             await self.news()
         piece = self.take()
         if not self.complete:
             self._source.read_on(self)
         return piece
+
+    def at_hand(self) -> bytes | None:
+        """See `UpstreamReply.at_hand`."""
+        if not self.complete or self.sender is not None or self.error is not None:
+            return None
+        return bytes(self.take())
 
     async def aclose(self) -> None:
         """See `UpstreamReply.aclose`. The request's stream is closed when this returns."""
@@ -64,16 +68,19 @@ class WireReply(ResponseParser):
             await close_stream(self.request.stream)
 
     def news(self) -> asyncio.Future[None]:
-        """Done at the next `wake`."""
-        self._waiter = self._source.loop.create_future()
-        return self._waiter
+        """Done at the next `wake`. Raises the error of a reply that has failed."""
+        if self.error is not None:
+            raise self.error
+        waiter = self._waiter = self._source.loop.create_future()
+        return waiter
 
     def wake(self) -> None:
         """Something has arrived, or will not come."""
-        if self._waiter is not None:
-            if not self._waiter.done():
-                self._waiter.set_result(None)
+        waiter = self._waiter
+        if waiter is not None:
             self._waiter = None
+            if not waiter.done():
+                waiter.set_result(None)
 
     def fail(self, error: BaseException) -> None:
         """The rest will not come. What has arrived can still be read, then `error` is raised."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Final
 
 from app.domain.ports import OutgoingBody, RawHeaders
@@ -17,8 +18,14 @@ REPEATABLE: Final = frozenset((b"GET", b"HEAD", b"DELETE", b"OPTIONS"))
 
 _NAME_BYTES: Final = b"!#$%&'*+.^_`|~-0123456789abcdefghijklmnopqrstuvwxyz"
 _TARGET: Final = re.compile(rb"/[\x21-\x7e]*")
+_REQUEST_LINE: Final = re.compile(rb"[A-Z]+ /[\x21-\x7e]* HTTP/1\.1\r\n")
 _DIGITS: Final = re.compile(rb"[0-9]{1,18}")
 _OWN_HEADERS: Final = frozenset((b"host", b"transfer-encoding", b"content-length"))
+_MAX_CHECKED_NAMES: Final = 256
+_checked_names: Final[set[bytes]] = set()
+"""Header names that `check_head` has let pass, but for those of `_OWN_HEADERS`: it looks at those each time."""
+
+_name_of = itemgetter(0)
 
 
 @dataclass(slots=True)
@@ -40,17 +47,29 @@ def encode_request(method: bytes, target: bytes, headers: RawHeaders, body: Outg
 
     Raises ValueError where the parts could not be told apart again on the other side: see `check_head`.
     """
-    length = check_head(method, target, headers, body)
+    length = None
+    if not _checked_names.issuperset(map(_name_of, headers)):
+        length = check_head(method, target, headers, body)
+        _remember_names(headers)
     framing = framing_header(method, body, length)
-    if framing is not None:
-        headers = [*headers, framing]
-    lines = b"\r\n".join([b"host: " + host, *map(b": ".join, headers)])
-    head = b"%b %b HTTP/1.1\r\n%b\r\n\r\n" % (method, target, lines)
+    lines = headers if framing is None else [*headers, framing]
+    head = b"\r\n".join([b"%b %b HTTP/1.1\r\nhost: %b" % (method, target, host), *map(b": ".join, lines), b"\r\n"])
+    # With these names, a head of so many line ends and a request line of three words is what was meant.
+    if len(head.translate(None, b"\r\n\0")) != len(head) - 2 * len(lines) - 6 or _REQUEST_LINE.match(head) is None:
+        check_head(method, target, headers, body)  # says what is wrong
+        raise ValueError("the head could be read as another")
     if body is None:
         return WireRequest(method, head)
     if not isinstance(body, bytes):
         return WireRequest(method, head, stream=body, stream_bytes=length)
     return WireRequest(method, head + body) if len(body) <= JOINED_BYTES else WireRequest(method, head, body)
+
+
+def _remember_names(headers: RawHeaders) -> None:
+    """Spare the next head with these names `check_head`."""
+    for name, _ in headers:
+        if name not in _OWN_HEADERS and len(_checked_names) < _MAX_CHECKED_NAMES:
+            _checked_names.add(name)
 
 
 def framing_header(method: bytes, body: OutgoingBody, length: int | None) -> tuple[bytes, bytes] | None:

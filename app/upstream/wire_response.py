@@ -6,7 +6,6 @@ head ends, and a body of a known length, are found here: that costs no copy, and
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Final
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
@@ -49,9 +48,12 @@ class ResponseParser:
         "unread_bytes",
     )
 
+    # Set with a head, whoever reads it.
     headers: RawHeaders
+    keep_alive: bool
+    _remaining: int | None  # None: the body ends with the connection
 
-    # Set by `_parse_head`, for llhttp.
+    # Set where llhttp reads it.
     _framing: RawHeaders
     _barren_bytes: int
     _tail: bytes
@@ -59,14 +61,12 @@ class ResponseParser:
 
     def __init__(self, *, head_only: bool) -> None:
         self.status = 0
-        self.pieces: deque[Piece] = deque()
+        self.pieces: list[Piece] = []
         self.unread_bytes = 0
         self.complete = False
-        self.keep_alive = False
         self._head_only = head_only
         self._head = b""
         self._head_bytes = 0
-        self._remaining: int | None = 0  # None: the body ends with the connection
         self._chunks: HttpResponseParser | None = None
 
     @property
@@ -80,46 +80,44 @@ class ResponseParser:
         Raises ProtocolBroken at anything invalid, also at bytes after the end, and must not be called again then.
         """
         if not self.status:
-            first = bytes(data)  # itself, unless it is a memoryview
-            data = self._take_head(first) if self._head_bytes else self._take_first(first)
-            if not self.status:
-                return
+            head = bytes(data)  # itself, unless it is a memoryview
+            plain = None if self._head_bytes or self._head_only else read_plain_head(head, MAX_HEAD_BYTES)
+            if plain is not None:
+                self.status, self.headers, self._remaining, self._head_bytes = plain
+                self.keep_alive = True
+                data = head[self._head_bytes :]
+            else:
+                data = self._take_head(head)
+                if not self.status:
+                    return
         if self._chunks is not None:
             self._take_chunks(self._chunks, data)
-        elif self._remaining is None:
-            self._keep(data)
-        elif len(data) > self._remaining:
-            raise ProtocolBroken("bytes after the end of a response")
-        else:
-            self._keep(data)
-            self._remaining -= len(data)
-            self.complete = not self._remaining
+            return
+        size, remaining = len(data), self._remaining
+        if remaining is not None:
+            if size > remaining:
+                raise ProtocolBroken("bytes after the end of a response")
+            self._remaining = remaining - size
+            self.complete = size == remaining
+        if size:
+            self.pieces.append(data)
+            self.unread_bytes += size
 
     def take(self) -> Piece:
-        """The next piece of the body; there must be one."""
-        piece = self.pieces.popleft()
-        self.unread_bytes -= len(piece)
-        return piece
+        """All of the body that has arrived and was not taken."""
+        pieces = self.pieces
+        self.unread_bytes = 0
+        if len(pieces) == 1:
+            return pieces.pop()
+        taken = b"".join(pieces)
+        pieces.clear()
+        return taken
 
     def end(self) -> bool:
         """The upstream sends no more: whether that makes the response complete."""
         if self.status and self._remaining is None and self._chunks is None:
             self.complete = True
         return self.complete
-
-    def _keep(self, piece: Piece) -> None:
-        if piece:
-            self.pieces.append(piece)
-            self.unread_bytes += len(piece)
-
-    def _take_first(self, data: bytes) -> bytes:
-        """Take the first bytes; returns those that follow the final head."""
-        plain = None if self._head_only else read_plain_head(data, MAX_HEAD_BYTES)
-        if plain is None:
-            return self._take_head(data)
-        self.status, self.headers, self._remaining, self._head_bytes = plain
-        self.keep_alive = True
-        return data[self._head_bytes :]
 
     def _take_head(self, data: bytes) -> bytes:
         """Read heads until that of the final response; returns the bytes that follow it."""
@@ -153,6 +151,8 @@ class ResponseParser:
         self._barren_bytes = 0
         self._tail = b""
         self._excess = False
+        self._remaining = 0
+        self.keep_alive = False
         self._chunks = parser = HttpResponseParser(self)
         try:
             parser.feed_data(head)
@@ -227,8 +227,9 @@ class ResponseParser:
 
     def on_body(self, body: bytes) -> None:
         """Part of a chunk."""
-        if not self.complete:
-            self._keep(body)
+        if body and not self.complete:
+            self.pieces.append(body)
+            self.unread_bytes += len(body)
 
     def on_message_complete(self) -> None:
         """The last chunk and its trailers, or the end of a response that has no body."""

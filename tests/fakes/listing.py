@@ -40,6 +40,11 @@ class Answered:
         body, self._body = self._body, b""
         return body
 
+    def at_hand(self) -> bytes:
+        self.closed = True
+        body, self._body = self._body, b""
+        return body
+
     async def aclose(self) -> None:
         self.closed = True
 

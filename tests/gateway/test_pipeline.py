@@ -45,6 +45,9 @@ class OpenFile:
     async def read(self) -> bytes:
         return b"a piece"
 
+    def at_hand(self) -> bytes | None:
+        return None
+
     async def aclose(self) -> None:
         self.closed = True
 

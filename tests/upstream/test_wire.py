@@ -149,7 +149,7 @@ async def test_nothing_is_left_behind() -> None:
         await client.aclose()
         assert client._open == set()
         assert not client._idle
-        assert client._free_slots == 3
+        assert client.in_flight == 0
 
 
 async def test_a_head_with_wrong_bytes_behind_it_is_no_answer() -> None:

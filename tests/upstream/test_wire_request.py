@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from httptools import HttpRequestParser
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from app.upstream.wire_request import JOINED_BYTES, encode_request
+from app.upstream.wire_request import _MAX_CHECKED_NAMES, JOINED_BYTES, _checked_names, check_head, encode_request
 
 HOST = b"example.com"
 
@@ -69,6 +70,46 @@ def test_what_is_accepted_is_read_back_as_it_was_meant(
     assert (seen_method, reader.target, reader.requests) == (method, target, 1)
     assert [(name, value.strip(b" \t")) for name, value in reader.headers] == own[0] + sent + own[1] * framed
     assert reader.body == (body or b"")
+
+
+async def one_byte() -> AsyncIterator[bytes]:
+    yield b"x"
+
+
+@given(
+    st.sampled_from([b"GET", b"POST"]) | texts,
+    texts.map(lambda text: b"/" + text) | texts,
+    st.lists(st.tuples(st.sampled_from([b"a", b"b", b"host", b"content-length"]) | texts, texts), max_size=3),
+)
+@example(b"GET / HTTP/1.1\r\na: b", b"/", [])
+@example(b"GET", b"/ HTTP/1.1\r\nx: y", [])
+@example(b"GET /", b"/", [])
+@example(b"GET", b"/", [(b"a", b"b"), (b"a", b"b\nc")])
+@example(b"GET", b"/", [(b"a", b"b\0")])
+@example(b"GET", b"/", [(b"", b"")])
+@example(b"GET", b"/", [(b"content-length", b"1")])
+def test_names_that_are_known_spare_no_check(method: bytes, target: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+    def complaint(check: Callable[[], object]) -> str | None:
+        try:
+            check()
+        except ValueError as error:
+            return str(error)
+        return None
+
+    encode_request(b"POST", b"/", [(b"a", b""), (b"b", b""), (b"content-length", b"1")], one_byte(), HOST)
+    expected = complaint(lambda: check_head(method, target, headers, None))
+    assert complaint(lambda: encode_request(method, target, headers, None, HOST)) == expected
+
+
+def test_a_host_that_is_none_is_refused_too() -> None:
+    with pytest.raises(ValueError, match="as another"):
+        encode_request(b"GET", b"/", [], None, b"example.com\r\nx: y")
+
+
+def test_only_so_many_names_are_remembered() -> None:
+    encode_request(b"GET", b"/", [(b"x-%d" % number, b"") for number in range(2 * _MAX_CHECKED_NAMES)], None, HOST)
+    assert len(_checked_names) == _MAX_CHECKED_NAMES
+    _checked_names.clear()
 
 
 @pytest.mark.parametrize(("size", "joined"), [(JOINED_BYTES, True), (JOINED_BYTES + 1, False)])

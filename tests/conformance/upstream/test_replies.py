@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import pytest
 
 from app.domain.errors import FaultKind, UpstreamFault
 from app.upstream.wire_head import MAX_HEADERS
-from tests.conformance.upstream.exchanges import Connect, ask, client_only, fault_of, summary, wire_only
+from tests.conformance.upstream.exchanges import (
+    Connect,
+    ask,
+    client_only,
+    fault_of,
+    read_all,
+    summary,
+    wire_only,
+)
 from tests.fakes.scripted import Peer, ScriptedUpstream, answers, answers_once, chunked, head, reply
 
 CHUNKED = (b"transfer-encoding", b"chunked")
@@ -42,6 +51,95 @@ async def test_valid_answers_leave_the_connection_usable(connect: Connect, name:
             answer = await ask(client)
             assert (answer.status, answer.body) == (status, body)
         assert upstream.connections == 1
+
+
+@pytest.mark.parametrize("name", VALID)
+async def test_what_is_at_hand_is_the_whole_body_and_needs_no_closing(connect: Connect, name: str) -> None:
+    response, _, body = VALID[name]
+    async with ScriptedUpstream(answers(response)) as upstream:
+        client = connect(upstream.origin, max_connections=1, pool=1)
+        for _ in range(2):
+            reply_ = await client.send(b"GET", b"/", [])
+            at_hand = reply_.at_hand()
+            if at_hand is None:
+                assert await read_all(reply_) == body
+                await reply_.aclose()
+            else:
+                assert at_hand == body
+        assert upstream.connections == 1
+        assert await reply_.read() == b""
+        await reply_.aclose()
+
+
+@pytest.mark.parametrize(
+    ("rest", "broken"),
+    [
+        (b"5\r\nworld\r\n0\r\n\r\n", False),
+        (b"5\r\nworld\r\n", True),
+        (b"5\r\nworld\r\n0\r\n\r\n!", True),
+        (b"zz\r\n", True),
+    ],
+)
+async def test_what_has_not_all_arrived_or_is_broken_is_not_at_hand(
+    connect: Connect, adapter: str, rest: bytes, broken: bool
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(head(200, CHUNKED) + b"5\r\nhello\r\n")
+        await may_go_on.wait()
+        await peer.send(rest)
+
+    may_go_on = asyncio.Event()
+    async with ScriptedUpstream(script) as upstream:
+        reply_ = await connect(upstream.origin).send(b"GET", b"/", [])
+        assert reply_.at_hand() is None
+        assert await reply_.read() == b"hello"
+        assert reply_.at_hand() is None
+        may_go_on.set()
+        try:
+            whole = b"hello"
+            while (rest_at_hand := reply_.at_hand()) is None and (piece := await reply_.read()):
+                whole += piece
+        except UpstreamFault:
+            assert broken
+            assert reply_.at_hand() is None
+        else:
+            assert whole + (rest_at_hand or b"") == b"helloworld"
+            assert not broken or (adapter == "client" and rest.endswith(b"!"))  # see test_what_httpx_makes_of_excess
+        await reply_.aclose()
+
+
+@wire_only
+async def test_nothing_is_at_hand_while_the_request_is_still_sent(connect: Connect) -> None:
+    async def body() -> AsyncIterator[bytes]:
+        try:
+            yield b"one"
+            await asyncio.Event().wait()
+        finally:
+            closed.set()
+
+    async def script(peer: Peer) -> None:
+        await peer.head()
+        await peer.send(reply(413, b"too large"))
+        await peer.gone()
+
+    closed = asyncio.Event()
+    async with ScriptedUpstream(script) as upstream:
+        reply_ = await connect(upstream.origin).send(b"POST", b"/", [], body())
+        assert reply_.at_hand() is None
+        assert await read_all(reply_) == b"too large"
+        await reply_.aclose()
+        assert closed.is_set()
+
+
+@wire_only
+async def test_an_answer_in_one_segment_is_at_hand(connect: Connect) -> None:
+    async with ScriptedUpstream(
+        answers(reply(200, b"hello")), answers(head(200, CHUNKED) + chunked(b"hel", b"lo"))
+    ) as up:
+        client = connect(up.origin, max_connections=1)
+        for _ in range(2):
+            assert (await client.send(b"GET", b"/", [])).at_hand() == b"hello"
 
 
 @pytest.mark.parametrize(
