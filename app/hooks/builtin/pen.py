@@ -229,7 +229,7 @@ def _texts(exchange: Exchange) -> Sequence[str | None]:
         exchange.container_id,
         exchange.file_id,
         exchange.provider,
-        deployment and deployment.name,
+        deployment.name if deployment else None,
         exchange.error_code,
         exchange.error_detail,
         exchange.upstream_request_id,
