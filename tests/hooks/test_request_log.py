@@ -20,8 +20,10 @@ from app.domain.ports import StoreUnavailable
 from app.domain.requests import RequestRow
 from app.hooks.builtin import log as module
 from app.hooks.builtin.log import EVERY_SECONDS, MAX_ROWS, RequestLog
+from app.hooks.builtin.outlet import weight_of_rows
 from app.hooks.builtin.pen import Pen
 from tests.exchanges import DEPLOYMENT, answered_exchange, opened_exchange
+from tests.hooks.written import written
 from tests.logs import captured_log
 
 
@@ -245,8 +247,8 @@ def test_texts_from_outside_are_looked_at_together_and_shown_one_by_one() -> Non
     exchange.deployment = replace(DEPLOYMENT, name="sk-abcdef")
     exchange.container_id, exchange.file_id = "cntr_s", "k-abcdef"
     exchange.upstream_request_id = "ü\x00"
-    written = pen.write(exchange)
-    for shown in (written.row._asdict(), json.loads(written.line)):
+    record = pen.write(exchange)
+    for shown in (record.row._asdict(), json.loads(record.line)):
         assert (shown["container_id"], shown["file_id"]) == ("cntr_s", "k-abcdef")
         assert (shown["deployment"], shown["upstream_request_id"]) == ("sk-[redacted]", "ü\ufffd")
 
@@ -263,3 +265,8 @@ def test_who_has_no_user_team_or_tags_is_not_said_to_have_none() -> None:
     nobody = pen.write(exchange)
     assert json.loads(nobody.line) | {"key_id": None, "key_alias": None, "owner": None} == json.loads(nobody.line)
     assert (nobody.row.key_id, nobody.row.tags) == (None, "[]")
+
+
+def test_rows_that_wait_weigh_what_their_bodies_do() -> None:
+    bare, long = written().row, written(filler="x" * 3000).row
+    assert weight_of_rows([bare, long]) == 2 * weight_of_rows([bare]) + 3000
