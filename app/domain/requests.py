@@ -18,13 +18,6 @@ class RequestRow(NamedTuple):
     method: str
     path: str | None
     """Where it is none of the nine; never the query."""
-    key_id: str | None
-    key_alias: str | None
-    owner: str | None
-    user_id: str | None
-    team_id: str | None
-    tags: str
-    """A JSON array."""
     container_id: str | None
     file_id: str | None
     provider: str | None
@@ -42,6 +35,13 @@ class RequestRow(NamedTuple):
     bytes_out: int
     cost_nanousd: int
     upstream_request_id: str | None
+    key_id: str | None
+    key_alias: str | None
+    owner: str | None
+    user_id: str | None
+    team_id: str | None
+    tags: str
+    """A JSON array."""
     request: str | None
     """The redacted body as JSON, or the size and SHA-256 of a file."""
     response: str | None

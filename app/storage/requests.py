@@ -15,6 +15,7 @@ from sqlalchemy import Connection, delete, select
 
 from app.domain.requests import RequestRow
 from app.storage.engine import Database
+from app.storage.prepared import execute
 from app.storage.tables import requests
 
 _COLUMNS: Final = ", ".join(RequestRow._fields)
@@ -65,16 +66,16 @@ class SqlRequestStore:
 def _insert(connection: Connection, rows: Sequence[RequestRow]) -> None:
     if connection.dialect.name != "sqlite":
         said = [dict(zip(RequestRow._fields, row, strict=True)) for row in rows]
-        connection.exec_driver_sql(_POSTGRESQL, (orjson.dumps(said).decode(),))
+        execute(connection, _POSTGRESQL, (orjson.dumps(said).decode(),))
         return
     start, calm = 0, True
     while start < len(rows):
         size = CALM_ROWS if calm else BUSY_ROWS
         some = rows[start : start + size]
         if len(some) == size:
-            connection.exec_driver_sql(_sqlite(size), _bound(some))
+            execute(connection, _sqlite(size), _bound(some))
         else:
-            connection.exec_driver_sql(_sqlite(1), [_bound([row]) for row in some])
+            execute(connection, _sqlite(1), [_bound([row]) for row in some], many=True)
         start += size
         calm = calm and _rested()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -19,8 +20,10 @@ from app.domain.ports import StoreUnavailable
 from app.domain.requests import RequestRow
 from app.hooks.builtin import log as module
 from app.hooks.builtin.log import EVERY_SECONDS, MAX_ROWS, RequestLog
+from app.hooks.builtin.outlet import weight_of_rows
 from app.hooks.builtin.pen import Pen
-from tests.exchanges import answered_exchange, opened_exchange
+from tests.exchanges import DEPLOYMENT, answered_exchange, opened_exchange
+from tests.hooks.written import written
 from tests.logs import captured_log
 
 
@@ -236,3 +239,34 @@ def test_what_looks_like_a_key_is_masked_wherever_it_stands() -> None:
         assert shown["key_alias"] == "sk-[redacted]"
         assert shown["error_detail"] == "\nsk-[redacted] and \ufffd \ufffd"
     assert (row.tags, line["tags"]) == ('["sk-[redacted]"]', ["sk-[redacted]"])
+
+
+def test_texts_from_outside_are_looked_at_together_and_shown_one_by_one() -> None:
+    pen = Pen(1000)
+    exchange = answered_exchange()
+    exchange.deployment = replace(DEPLOYMENT, name="sk-abcdef")
+    exchange.container_id, exchange.file_id = "cntr_s", "k-abcdef"
+    exchange.upstream_request_id = "ü\x00"
+    record = pen.write(exchange)
+    for shown in (record.row._asdict(), json.loads(record.line)):
+        assert (shown["container_id"], shown["file_id"]) == ("cntr_s", "k-abcdef")
+        assert (shown["deployment"], shown["upstream_request_id"]) == ("sk-[redacted]", "ü\ufffd")
+
+
+def test_who_has_no_user_team_or_tags_is_not_said_to_have_none() -> None:
+    pen = Pen(1000)
+    exchange = answered_exchange()
+    bare = json.loads(pen.write(exchange).line)
+    assert not {"user_id", "team_id", "tags"} & set(bare)
+    exchange.principal = replace(MASTER, user_id="u", team_id="t", tags=("a",))
+    full = json.loads(pen.write(exchange).line)
+    assert (full["user_id"], full["team_id"], full["tags"]) == ("u", "t", ["a"])
+    exchange.principal = None
+    nobody = pen.write(exchange)
+    assert json.loads(nobody.line) | {"key_id": None, "key_alias": None, "owner": None} == json.loads(nobody.line)
+    assert (nobody.row.key_id, nobody.row.tags) == (None, "[]")
+
+
+def test_rows_that_wait_weigh_what_their_bodies_do() -> None:
+    bare, long = written().row, written(filler="x" * 3000).row
+    assert weight_of_rows([bare, long]) == 2 * weight_of_rows([bare]) + 3000

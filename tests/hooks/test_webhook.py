@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from app.hooks.builtin.outlet import NotSent, Outlet
+from app.hooks.builtin.outlet import NotSent, Outlet, weight_of_lines
 from app.hooks.builtin.webhook import PrivateAddress, PublicNetwork, Refused, Webhook, is_public
 from tests.hooks.written import Collector, collecting, written
 
@@ -66,7 +66,7 @@ def test_what_is_not_taken(collector: Collector, status: int, raised: type[Excep
 def test_a_receiver_that_is_away_is_tried_again(collector: Collector) -> None:
     collector.statuses = [503, 503]
     hook = hook_to(collector.url)
-    outlet = Outlet("webhook", hook.send, max_rows=10, every_seconds=0.01, max_pending_bytes=100_000)
+    outlet = Outlet("webhook", hook.send, weight_of_lines, max_rows=10, every_seconds=0.01, max_pending_bytes=100_000)
     outlet.put([written()])
     for _ in range(3):
         assert collector.got.acquire(timeout=5)

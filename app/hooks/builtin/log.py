@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 import orjson
 import structlog
@@ -15,7 +15,7 @@ from app.domain.exchange import Exchange
 from app.domain.ports import StoreUnavailable
 from app.domain.requests import RequestRow, RequestStore
 from app.hooks.builtin.journal import Journal, RequestSink
-from app.hooks.builtin.outlet import NotSent, Outlet
+from app.hooks.builtin.outlet import NotSent, Outlet, weight_of_rows
 from app.hooks.builtin.pen import Pen, Written
 from app.hooks.spec import Hooks
 from app.telemetry.logging import configured
@@ -43,27 +43,28 @@ class RequestLog(Hooks):
         bodies: bool = True,
         max_body_bytes: int = 16 * 1024,
         store: RequestStore | None = None,
-        outlets: Sequence[Outlet] = (),
+        outlets: Sequence[Outlet[Written]] = (),
         blocks: bool = True,
         max_pending_bytes: int = 32 * 2**20,
     ) -> None:
         self._full_bytes = max_pending_bytes if blocks else None
         self._opening: tuple[asyncio.AbstractEventLoop, asyncio.Future[None]] | None = None
-        self._rows: Outlet | None = None
+        self._rows: Outlet[RequestRow] | None = None
         bound = 2 * max_pending_bytes if blocks else max_pending_bytes
         if store is not None:
             self._rows = Outlet(
                 "table",
                 _kept_in(store),
+                weight_of_rows,
                 max_rows=MAX_ROWS,
                 every_seconds=EVERY_SECONDS,
                 max_pending_bytes=bound,
                 on_progress=self._progressed,
             )
-        self._outlets = [*([self._rows] if self._rows else []), *outlets]
+        self._outlets: list[Outlet[Any]] = [*([self._rows] if self._rows else []), *outlets]
         self._journal = Journal(
             Pen(max_body_bytes if bodies else None),
-            [_to_stdout, _to_outlets(self._outlets)],
+            [_to_stdout, _to_outlets(self._rows, outlets)],
             max_pending_bytes=bound,
             on_progress=self._progressed,
         )
@@ -126,11 +127,13 @@ class RequestLog(Hooks):
                 opening.set_result(None)
 
 
-def _to_outlets(outlets: Sequence[Outlet]) -> RequestSink:
+def _to_outlets(rows: Outlet[RequestRow] | None, outlets: Sequence[Outlet[Written]]) -> RequestSink:
     """Probes and scrapes that go well are of no interest."""
 
     def put(batch: Sequence[Written]) -> None:
         batch = [written for written in batch if not written.is_probe]
+        if rows is not None:
+            rows.put([written.row for written in batch])
         for outlet in outlets:
             outlet.put(batch)
 
@@ -152,9 +155,8 @@ def _to_stdout(batch: Sequence[Written]) -> None:
         structlog.get_logger().info("request", **fields)
 
 
-def _kept_in(store: RequestStore) -> Callable[[Sequence[Written]], None]:
-    def send(batch: Sequence[Written]) -> None:
-        rows = [written.row for written in batch]
+def _kept_in(store: RequestStore) -> Callable[[Sequence[RequestRow]], None]:
+    def send(rows: Sequence[RequestRow]) -> None:
         try:
             store.add(rows)
         except StoreUnavailable as error:

@@ -9,7 +9,8 @@ from app.config.request_log import RequestLogSettings
 from app.config.settings import LoggingSettings
 from app.domain.requests import RequestStore
 from app.hooks.builtin.log import RequestLog
-from app.hooks.builtin.outlet import Outlet
+from app.hooks.builtin.outlet import Outlet, weight_of_lines
+from app.hooks.builtin.pen import Written
 from app.hooks.runner import PluginError
 
 CLOSE_SECONDS = 5.0
@@ -44,7 +45,7 @@ class OpenRequestLog:
         self._stack.close()
 
 
-def _file(settings: RequestLogSettings, on_close: Callable[[Callable[[], None]], object]) -> list[Outlet]:
+def _file(settings: RequestLogSettings, on_close: Callable[[Callable[[], None]], object]) -> list[Outlet[Written]]:
     if settings.file is None:
         return []
     from app.hooks.builtin import file
@@ -58,6 +59,7 @@ def _file(settings: RequestLogSettings, on_close: Callable[[Callable[[], None]],
         Outlet(
             "file",
             rotating.write,
+            weight_of_lines,
             max_rows=file.MAX_ROWS,
             every_seconds=file.EVERY_SECONDS,
             max_pending_bytes=file.MAX_PENDING_BYTES,
@@ -66,7 +68,7 @@ def _file(settings: RequestLogSettings, on_close: Callable[[Callable[[], None]],
     ]
 
 
-def _webhook(settings: RequestLogSettings, on_close: Callable[[Callable[[], None]], object]) -> list[Outlet]:
+def _webhook(settings: RequestLogSettings, on_close: Callable[[Callable[[], None]], object]) -> list[Outlet[Written]]:
     if settings.webhook_url is None or settings.webhook_secret is None:
         return []
     from app.hooks.builtin import webhook  # what speaks HTTP takes 3 MB
@@ -81,6 +83,7 @@ def _webhook(settings: RequestLogSettings, on_close: Callable[[Callable[[], None
         Outlet(
             "webhook",
             hook.send,
+            weight_of_lines,
             max_rows=webhook.MAX_ROWS,
             every_seconds=webhook.EVERY_SECONDS,
             max_pending_bytes=webhook.MAX_PENDING_BYTES,
@@ -91,7 +94,7 @@ def _webhook(settings: RequestLogSettings, on_close: Callable[[Callable[[], None
 
 def _spans(
     settings: RequestLogSettings, on_close: Callable[[Callable[[], None]], object], version: str
-) -> list[Outlet]:
+) -> list[Outlet[Written]]:
     if settings.otlp_endpoint is None:
         return []
     try:
@@ -104,6 +107,7 @@ def _spans(
         Outlet(
             "otlp",
             spans.send,
+            weight_of_lines,
             max_rows=otel.MAX_ROWS,
             every_seconds=otel.EVERY_SECONDS,
             max_pending_bytes=otel.MAX_PENDING_BYTES,

@@ -6,24 +6,29 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 import structlog
 
+from app.domain.requests import RequestRow
 from app.hooks.builtin.pen import Written
 
 FIRST_PAUSE_SECONDS: Final = 0.1
 LONGEST_PAUSE_SECONDS: Final = 5.0
 BASE_BYTES: Final = 2048
-"""About what a written request weighs beside its line."""
+"""About what a written request weighs beside its line, and a row beside its bodies."""
+
+T = TypeVar("T")
 
 
 class NotSent(Exception):
     """A batch did not get there and may be sent again. The message holds no secret."""
 
 
-class Outlet:
+class Outlet(Generic[T]):
     """Calls `send` with up to `max_rows` requests, at the latest `every_seconds` after the first of them came.
+
+    They are what `send` needs of them and no more: what waits goes cold, and is bounded by what it weighs.
 
     What `send` refuses with NotSent is sent again, later and later, for `give_up_seconds`, or without end where that is
     None. What raises anything else, is given up, or finds the queue full is dropped and counted.
@@ -32,7 +37,8 @@ class Outlet:
     def __init__(
         self,
         name: str,
-        send: Callable[[Sequence[Written]], None],
+        send: Callable[[Sequence[T]], None],
+        weigh: Callable[[Sequence[T]], int],
         *,
         max_rows: int,
         every_seconds: float,
@@ -44,12 +50,13 @@ class Outlet:
         self.pending_bytes = 0
         self.dropped = 0
         self._send = send
+        self._weigh = weigh
         self._max_rows = max_rows
         self._every_seconds = every_seconds
         self._max_pending_bytes = max_pending_bytes
         self._give_up_seconds = give_up_seconds
         self._on_progress = on_progress
-        self._waiting: deque[Written] = deque()
+        self._waiting: deque[T] = deque()
         self._lock = threading.Lock()
         self._some = threading.Event()
         self._many = threading.Event()
@@ -59,15 +66,15 @@ class Outlet:
         self._thread = threading.Thread(target=self._run, name=f"log-{name}", daemon=True)
         self._thread.start()
 
-    def put(self, batch: Sequence[Written]) -> None:
+    def put(self, batch: Sequence[T]) -> None:
         """Take requests; those that find no room are dropped. Never blocks."""
         wanted = len(batch)
         with self._lock:
             room = -1 if self._closing.is_set() else self._max_pending_bytes - self.pending_bytes
-            weight = _weight(batch)
+            weight = self._weigh(batch)
             if weight > room:
-                batch = _fitting(batch, room)
-                weight = _weight(batch)
+                batch = self._fitting(batch, room)
+                weight = self._weigh(batch)
             self.dropped += wanted - len(batch)
             self.pending_bytes += weight
             self._waiting.extend(batch)
@@ -106,10 +113,10 @@ class Outlet:
         if not self._sent(batch):
             self.dropped += len(batch)
         with self._lock:
-            self.pending_bytes -= _weight(batch)
+            self.pending_bytes -= self._weigh(batch)
         self._on_progress()
 
-    def _sent(self, batch: Sequence[Written]) -> bool:
+    def _sent(self, batch: Sequence[T]) -> bool:
         pause = FIRST_PAUSE_SECONDS
         until = float("inf") if self._give_up_seconds is None else time.monotonic() + self._give_up_seconds
         told = False
@@ -134,17 +141,22 @@ class Outlet:
                 self._closing.wait(pause)
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
+    def _fitting(self, batch: Sequence[T], room: int) -> list[T]:
+        """Those that still find room."""
+        found = []
+        for one in batch:
+            weight = self._weigh([one])
+            if weight <= room:
+                room -= weight
+                found.append(one)
+        return found
 
-def _weight(batch: Sequence[Written]) -> int:
+
+def weight_of_lines(batch: Sequence[Written]) -> int:
+    """For outlets that send lines."""
     return BASE_BYTES * len(batch) + sum([len(written.line) for written in batch])
 
 
-def _fitting(batch: Sequence[Written], room: int) -> list[Written]:
-    """Those that still find room."""
-    found = []
-    for written in batch:
-        weight = _weight([written])
-        if weight <= room:
-            room -= weight
-            found.append(written)
-    return found
+def weight_of_rows(batch: Sequence[RequestRow]) -> int:
+    """For the one that keeps rows."""
+    return BASE_BYTES * len(batch) + sum([len(row.request or "") + len(row.response or "") for row in batch])

@@ -57,15 +57,12 @@ class Written(NamedTuple):
 class _Who(NamedTuple):
     """What is the same in every request of a principal, as it may be shown."""
 
-    key_id: str | None = None
-    key_alias: str | None = None
-    owner: str | None = None
-    user_id: str | None = None
-    team_id: str | None = None
-    tags: str = "[]"
+    columns: tuple[str | None, str | None, str | None, str | None, str | None, str]
+    """`key_id`, `key_alias`, `owner`, `user_id`, `team_id` and `tags` of the row."""
+    members: str
+    """The same as members of the line's JSON object; who has no user, team or tags is not said to have none."""
 
 
-_NOBODY: Final = _Who()
 _row: Final = partial(tuple.__new__, RequestRow)  # half the time of RequestRow(…)
 _written: Final = partial(tuple.__new__, Written)
 
@@ -77,6 +74,7 @@ class Pen:
         self._max_body_chars = max_body_chars
         self._second = -1
         self._day = self._time = ""
+        self._nobody = _who(None)
         self._known: dict[int, tuple[Principal, _Who]] = {}
         self._harmless: dict[bytes, str] = {}
 
@@ -89,76 +87,32 @@ class Pen:
             self._second = second
             self._day, self._time = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(second)).split()
         at = f"{self._time}.{micros:06}"
-        fields = self._fields(exchange, ended_at)
+        who = self._who(exchange.principal)
+        fields = _fields(exchange, ended_at)
         request, response = self._request(exchange), self._response(exchange)
-        row: RequestRow = _row((f"{self._day} {at}", *fields.values(), request, response))
-        text = _of_line(fields)
-        if "sk-" in text:
-            text = redact_text(text)
-            row = RequestRow._make(redact_text(value) if isinstance(value, str) else value for value in row)
+        row: RequestRow = _row((f"{self._day} {at}", *fields.values(), *who.columns, request, response))
         is_probe = exchange.operation is None and exchange.path in PROBES and exchange.status == 200
-        head = f'"timestamp":"{self._day}T{at}Z","level":"{"debug" if is_probe else "info"}","event":"request"'
         bodies = (
             ""
             if self._max_body_chars is None
             else f',"request_body":{request or "null"},"response_body":{response or "null"}'
         )
-        line = f"{{{head},{text}{bodies}}}\n".encode()
+        line = (
+            f'{{"timestamp":"{self._day}T{at}Z","level":"{"debug" if is_probe else "info"}","event":"request",'
+            f"{_dumped(fields)[1:-1].decode()},{who.members}{bodies}}}\n"
+        ).encode()
         written: Written = _written(
             (line, row, is_probe, exchange.started_at, ended_at, ended_at_unix, exchange.attempts)
         )
         return written
 
-    def _fields(self, exchange: Exchange, ended_at: float) -> dict[str, Any]:
-        """A row from its second field to its last but two, in order."""
-        operation, deployment, outcome = exchange.operation, exchange.deployment, exchange.outcome
-        key_id, key_alias, owner, user_id, team_id, tags = self._who(exchange.principal)
-        attempts, overhead = exchange.attempts, exchange.overhead_seconds
-        duration = ended_at - exchange.started_at
-        upstream = _upstream_seconds(attempts, ended_at)
-        return {
-            "request_id": exchange.request_id,
-            "operation": operation and operation.name,
-            "method": _kept(exchange.method),
-            "path": None if operation else _kept(shown_path(exchange.path)),
-            "key_id": key_id,
-            "key_alias": key_alias,
-            "owner": owner,
-            "user_id": user_id,
-            "team_id": team_id,
-            "tags": tags,
-            "container_id": exchange.container_id and _kept(exchange.container_id),
-            "file_id": exchange.file_id and _kept(exchange.file_id),
-            "provider": exchange.provider,
-            "deployment": deployment and deployment.name,
-            "attempts": len(attempts),
-            "status": exchange.status,
-            "error_code": exchange.error_code and _kept(exchange.error_code),
-            "error_detail": exchange.error_detail and _kept(exchange.error_detail),
-            "outcome": outcome and str(outcome),  # `value` is a Python call
-            "duration_ms": round(duration * 1e6) / 1000,  # half the time of round(…, 3)
-            "overhead_ms": round((duration - upstream if overhead is None else overhead) * 1e6) / 1000,
-            "upstream_ms": round(upstream * 1e6) / 1000,
-            "bytes_in": exchange.body.bytes_read,
-            "bytes_out": exchange.bytes_out,
-            "cost_nanousd": exchange.cost_nanousd,
-            "upstream_request_id": exchange.upstream_request_id and _kept(exchange.upstream_request_id),
-        }
-
     def _who(self, principal: Principal | None) -> _Who:
         if principal is None:
-            return _NOBODY
+            return self._nobody
         known = self._known.get(id(principal))
         if known is not None:  # which keeps the principal, so that its id is no other's
             return known[1]
-        who = _Who(
-            _kept(principal.key_id),
-            principal.alias and _kept(principal.alias),
-            _kept(principal.owner),
-            principal.user_id and _kept(principal.user_id),
-            principal.team_id and _kept(principal.team_id),
-            _dumped(principal.tags).decode(),
-        )
+        who = _who(principal)
         if len(self._known) >= MAX_REMEMBERED:
             self._known.clear()
         self._known[id(principal)] = principal, who
@@ -221,21 +175,77 @@ def without_bodies(exchange: Exchange) -> Exchange:
     return bare
 
 
-def _of_line(fields: dict[str, Any]) -> str:
-    """The same as members of a JSON object; who has no user, team or tags is not said to have none."""
-    for name in ("user_id", "team_id"):
-        if fields[name] is None:
-            del fields[name]
-    if fields["tags"] == "[]":
-        del fields["tags"]
-    else:
-        fields["tags"] = orjson.Fragment(fields["tags"])
-    return _dumped(fields)[1:-1].decode()
+def _who(principal: Principal | None) -> _Who:
+    """What may be shown of a principal, or of nobody known."""
+    if principal is None:
+        return _Who((None, None, None, None, None, "[]"), '"key_id":null,"key_alias":null,"owner":null')
+    texts = (principal.key_id, principal.alias, principal.owner, principal.user_id, principal.team_id)
+    key_id, key_alias, owner, user_id, team_id = [text and _shown(text) for text in texts]
+    tags = [_shown(tag) for tag in principal.tags]
+    fields: dict[str, Any] = {"key_id": key_id, "key_alias": key_alias, "owner": owner}
+    optional = {"user_id": user_id, "team_id": team_id, "tags": tags}
+    fields |= {name: value for name, value in optional.items() if value is not None and value != []}
+    return _Who((key_id, key_alias, owner, user_id, team_id, _dumped(tags).decode()), _dumped(fields)[1:-1].decode())
 
 
-def _kept(text: str) -> str:
-    """A text from outside without what a database or UTF-8 cannot hold."""
-    return text if text.isascii() and text.isprintable() else _UNKEPT.sub(_NOT_KEPT, text)
+def _fields(exchange: Exchange, ended_at: float) -> dict[str, Any]:
+    """What the row has between `at` and `key_id`, in order."""
+    operation, outcome = exchange.operation, exchange.outcome
+    attempts, overhead = exchange.attempts, exchange.overhead_seconds
+    texts = _texts(exchange)
+    method, path, container_id, file_id, provider, deployment, error_code, error_detail, upstream_request_id = texts
+    duration = ended_at - exchange.started_at
+    upstream = _upstream_seconds(attempts, ended_at)
+    return {
+        "request_id": exchange.request_id,
+        "operation": operation and operation.name,
+        "method": method,
+        "path": path,
+        "container_id": container_id,
+        "file_id": file_id,
+        "provider": provider,
+        "deployment": deployment,
+        "attempts": len(attempts),
+        "status": exchange.status,
+        "error_code": error_code,
+        "error_detail": error_detail,
+        "outcome": outcome and str(outcome),  # `value` is a Python call
+        "duration_ms": round(duration * 1e6) / 1000,  # half the time of round(…, 3)
+        "overhead_ms": round((duration - upstream if overhead is None else overhead) * 1e6) / 1000,
+        "upstream_ms": round(upstream * 1e6) / 1000,
+        "bytes_in": exchange.body.bytes_read,
+        "bytes_out": exchange.bytes_out,
+        "cost_nanousd": exchange.cost_nanousd,
+        "upstream_request_id": upstream_request_id,
+    }
+
+
+def _texts(exchange: Exchange) -> Sequence[str | None]:
+    """Texts from outside, as they may be shown. Nearly always there is nothing to hide in any of them."""
+    deployment = exchange.deployment
+    texts = (
+        exchange.method,
+        None if exchange.operation else shown_path(exchange.path),
+        exchange.container_id,
+        exchange.file_id,
+        exchange.provider,
+        deployment.name if deployment else None,
+        exchange.error_code,
+        exchange.error_detail,
+        exchange.upstream_request_id,
+    )
+    if _is_harmless("".join(filter(None, texts))):
+        return texts
+    return [text and _shown(text) for text in texts]
+
+
+def _is_harmless(text: str) -> bool:
+    return text.isascii() and text.isprintable() and "sk-" not in text
+
+
+def _shown(text: str) -> str:
+    """A text from outside without keys, nor what a database or UTF-8 cannot hold."""
+    return text if _is_harmless(text) else redact_text(_UNKEPT.sub(_NOT_KEPT, text))
 
 
 def _dumped(value: Any) -> bytes:
@@ -247,6 +257,8 @@ def _dumped(value: Any) -> bytes:
 
 def _upstream_seconds(attempts: Sequence[Attempt], now: float) -> float:
     """Time spent waiting for upstreams to answer; once where some went on at the same time."""
+    if len(attempts) == 1:  # nearly always
+        return (attempts[0].ended_at or now) - attempts[0].started_at
     total = until = 0.0
     for attempt in attempts:
         ended_at = attempt.ended_at or now
