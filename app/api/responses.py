@@ -34,9 +34,7 @@ def own_lines(exchange: Exchange) -> str:
     )
     deployment, verdict = exchange.deployment, exchange.verdict
     if deployment is not None:
-        lines += (
-            f"x-quaymaster-deployment: {deployment.name}\r\nx-quaymaster-attempts: {len(exchange.attempts)}\r\n"
-        )
+        lines += f"x-quaymaster-deployment: {deployment.name}\r\nx-quaymaster-attempts: {len(exchange.attempts)}\r\n"
     if exchange.operation is not None:
         cost = exchange.cost_nanousd
         lines += f"x-quaymaster-cost-usd: {usd_text(cost) if cost else _FREE}\r\n"

@@ -12,6 +12,7 @@ from sqlalchemy import URL, Connection, QueuePool, create_engine, event, make_ur
 from sqlalchemy.engine.interfaces import DBAPIConnection
 
 from app.storage.errors import UnsupportedDatabase, unavailable
+from app.storage.prepared import execute
 
 BUSY_SECONDS: Final = 5.0
 """How long to wait while another process writes."""
@@ -86,4 +87,4 @@ def _prepare(connection: DBAPIConnection, _record: object) -> None:
 def _begin(connection: Connection) -> None:
     """Take the write lock before the first read: a transaction that reads first may not be allowed to write later."""
     write = connection.get_execution_options().get("write", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+    execute(connection, "BEGIN IMMEDIATE" if write else "BEGIN")

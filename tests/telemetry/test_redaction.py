@@ -23,6 +23,7 @@ from app.telemetry.redaction import (
     redact_bytes,
     redact_json,
     redact_text,
+    redacted_json,
 )
 
 CANARY = "canary-7f3a"
@@ -101,6 +102,13 @@ def test_no_canary_survives_in_the_text_of_an_answer(body: Any, ascii_only: bool
 def test_names_that_a_quick_look_finds(name: str) -> None:
     assert redact_json(f'{{"{name}":"{CANARY}"}}'.encode()) == {name: REDACTED}
     assert redact_json(b'{"a":"sk-abcdef"}') == {"a": "sk-[redacted]"}
+
+
+@pytest.mark.parametrize(
+    "text", ['{"a":{"password":"%s"},"a":1}', '{"password":"%s","password":null}', '{"b":[{"b":"%s" , "b":1}]}']
+)
+def test_what_a_later_name_replaces_is_not_shown(text: str) -> None:
+    assert CANARY.encode() not in redacted_json((text % CANARY).encode())
 
 
 @pytest.mark.parametrize("name", ["pass\\u0077ord", "\u017fecret", "to\u212aen", "API_KEY", "skills\\u0020token"])
