@@ -149,7 +149,7 @@ def _round(entry: Entry, scenarios: Sequence[Scenario], plan: Plan, place: Place
     with contender.services(site, cores.upstream) as services:
         with _started(contender, place, site, services) as (program, ready_seconds):
             if program is not None:
-                figures |= {"ready_us": ready_seconds * 1e6, "idle_rss_bytes": program.rss_bytes()}
+                figures |= {"ready_us": ready_seconds * 1e6, "idle_rss_bytes": _idle_rss_bytes(program)}
             target = contender.target(site)
             if ask(target, "GET", target.container_path).get("id") != target.container_id:
                 raise Refused("the first container that came was another one")
@@ -215,6 +215,17 @@ def least_disturbed(measure: Callable[[], Figures], others: str, repeat_seconds:
         with patience.spent():
             best = min(best, measure(), key=lambda figures: figures[others])
     return best
+
+
+def _idle_rss_bytes(program: Program) -> int:
+    """Its memory, once it has nothing left to do: some load what they need later after they are ready."""
+    before = program.cpu_seconds()
+    for _ in range(10):
+        time.sleep(0.5)
+        if (now := program.cpu_seconds()) - before < 0.02:
+            break
+        before = now
+    return program.rss_bytes()
 
 
 def _warm_up(stage: Stage, seconds: int) -> None:

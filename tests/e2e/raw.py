@@ -53,6 +53,12 @@ class RawConnection:
         self._reader = reader
         self._writer = writer
 
+    @property
+    def port(self) -> int:
+        """Its own end's."""
+        port: int = self._writer.get_extra_info("sockname")[1]
+        return port
+
     async def send(self, data: bytes) -> None:
         """Send, and wait until all but 64 KiB are on their way. Raises ConnectionError where nobody takes them."""
         self._writer.write(data)

@@ -6,7 +6,9 @@ import asyncio
 import hashlib
 import http.client
 import os
+import sys
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +134,33 @@ async def test_a_client_that_stops_reading_stops_the_upstream(tmp_path: Path) ->
         for block in blocks(ENOUGH):
             assert await client.read(MIB) == block
         assert finished.is_set()
+
+
+def queued(port: int, client_port: int) -> int:
+    """How many bytes the kernel holds of what was written to a client's connection."""
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        _, local, remote, _, queues, *_ = line.split()
+        if (int(local[-4:], 16), int(remote[-4:], 16)) == (port, client_port):
+            return int(queues.partition(":")[0], 16)
+    raise LookupError("no such connection")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what a connection holds")
+async def test_the_kernel_does_not_hold_megabytes_for_a_client_that_does_not_read(tmp_path: Path) -> None:
+    stuck = asyncio.Event()
+
+    async def sends_much(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(head(200, length=ENOUGH))
+        with suppress(TimeoutError):
+            for block in blocks(ENOUGH):
+                await asyncio.wait_for(peer.send(block), 1)
+        stuck.set()
+
+    async with fronting(tmp_path, sends_much) as (gateway, _), raw_connection(gateway.port) as client:
+        await client.send(request_head("GET", CONTENT))
+        await stuck.wait()
+        assert 0 < queued(gateway.port, client.port) < MIB
 
 
 async def test_an_upstream_that_stops_reading_stops_the_client(tmp_path: Path) -> None:
