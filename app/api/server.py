@@ -16,7 +16,7 @@ from app.api.application import Edge
 from app.api.protocol import GatewayProtocol
 from app.outbox import Outbox
 
-UNSENT_BYTES: Final = 256 * 1024
+UNSENT_BYTES: Final = 512 * 1024
 """How much of an answer the kernel takes ahead of what it can send. It would take 4 MB: with a thousand slow clients it
 came to the end of what it has for all connections, and everybody's answers took four times as long."""
 CANCEL_SECONDS: Final = 5.0
