@@ -71,8 +71,8 @@ def redact_json(text: bytes, max_chars: int = 16 * 1024, *, plain: Any = None) -
     value = orjson.loads(text)
     if len(text) > min(max_chars, MAX_STRING_CHARS) or b"\\" in text or not text.isascii():
         return redact(value, max_chars)
-    # Of names that are there twice only the last is parsed: the text says more than its value.
-    if (b"-" in text and b"sk-" in text) or _plain_names(value, MAX_DEPTH) != text.count(b'":'):
+    # Of a name that is there twice only the last is parsed: the text, which has no escapes, has more quotes than that.
+    if (b"-" in text and b"sk-" in text) or 2 * _plain_strings(value, MAX_DEPTH) != text.count(b'"'):
         return redact(value, max_chars)
     return value if plain is None else plain
 
@@ -123,22 +123,26 @@ def digest_of_bytes(body: bytes) -> dict[str, Any]:
     return {"bytes": len(body), "sha256": hashlib.sha256(body).hexdigest()}
 
 
-def _plain_names(value: Any, depth: int) -> int:
-    """How many names are in parsed JSON; less than 0 where a rule is about one, or about how deep it is."""
-    names = 0
+def _plain_strings(value: Any, depth: int) -> int:
+    """How many strings are in parsed JSON, names too; less than 0 where a rule is about a name or the depth."""
+    if type(value) is str:
+        return 1
+    strings = 0
     if type(value) is dict:
         if not _are_plain(tuple(value)):
             return -sys.maxsize
-        names = len(value)
+        strings = len(value)
         value = value.values()
     elif type(value) is not list:
         return 0
     if depth == 0:
         return -sys.maxsize
     for member in value:
-        if type(member) is dict or type(member) is list:
-            names += _plain_names(member, depth - 1)
-    return names
+        if type(member) is str:
+            strings += 1
+        elif type(member) is dict or type(member) is list:
+            strings += _plain_strings(member, depth - 1)
+    return strings
 
 
 @lru_cache(maxsize=256)

@@ -105,7 +105,13 @@ def test_names_that_a_quick_look_finds(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ['{"a":{"password":"%s"},"a":1}', '{"password":"%s","password":null}', '{"b":[{"b":"%s" , "b":1}]}']
+    "text",
+    [
+        '{"a":{"password":"%s"},"a":1}',
+        '{"a" :{"password" :"%s"},"a":1}',
+        '{"password":"%s","password":null}',
+        '{"b":[{"b":"%s" , "b":1}]}',
+    ],
 )
 def test_what_a_later_name_replaces_is_not_shown(text: str) -> None:
     assert CANARY.encode() not in redacted_json((text % CANARY).encode())
