@@ -49,7 +49,8 @@ async def crowd(port: int, authorization: str, container_id: str, slow: int, sil
                     if not first.startswith(b"HTTP/1.1 200"):
                         print(ENDED, number, first[:200], flush=True)
                 opened[number].set()
-            await asyncio.sleep(number % slow / slow)  # they have nothing to do with each other
+            if number < slow:
+                await asyncio.sleep(number / slow)  # they have nothing to do with each other
             while True:
                 if not await loop.sock_recv(connection, _PIECE):
                     break

@@ -39,7 +39,6 @@ class Journal:
         self._pen = pen
         self._sinks = sinks
         self._max_pending_bytes = max_pending_bytes
-        self._most_bytes = max_pending_bytes // 4  # also of bodies that weigh more than the queue
         self._taken_bytes = 0  # written by who puts, and only there
         self._done_bytes = 0  # written by the thread, and only there
         self._batch: list[Written] = []
@@ -59,8 +58,7 @@ class Journal:
 
         The thread looks at it a little later: nobody may change it any more.
         """
-        most_bytes = self._most_bytes
-        weight = BASE_BYTES + (body_bytes if body_bytes < most_bytes else most_bytes)  # noqa: FURB136 - a call less
+        weight = BASE_BYTES + min(body_bytes, self._max_pending_bytes // 4)  # what weighs more than the queue, too
         room = self._max_pending_bytes - self._taken_bytes + self._done_bytes
         if weight > room:
             if self._drain.closed or room < BASE_BYTES:
