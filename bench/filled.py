@@ -59,9 +59,7 @@ def _make(path: Path, keys: int, containers: int, owner: str, deployment: str) -
         connection.exec_driver_sql("COMMIT")  # the checkpoint wants no transaction, and the engine began one
         connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
         connection.exec_driver_sql("BEGIN")
-    backend.engine.dispose()
-    for pool in (backend.readers, backend.writers):
-        pool.shutdown()
+    backend.close()
 
 
 def _add(connection: Connection, table: Table, rows: Iterator[dict[str, Any]]) -> None:

@@ -13,6 +13,7 @@ class Backend(Protocol):
     """What one kind of database is. Its methods block."""
 
     engine: Engine
+    """Where connections come from."""
     readers: ThreadPoolExecutor
     writers: ThreadPoolExecutor
 
@@ -25,6 +26,14 @@ class Backend(Protocol):
         """Make what is missing and can be made here. Raises StoreUnavailable."""
         ...
 
+    def reading(self) -> AbstractContextManager[Connection]:
+        """A transaction that only reads, for a thread of `readers`."""
+        ...
+
+    def writing(self) -> AbstractContextManager[Connection]:
+        """A transaction that writes, for a thread of `writers`: committed at the end, or undone by what is raised."""
+        ...
+
     def sending(self, connection: Connection) -> AbstractContextManager[None]:
         """Several works follow: send statements of which nobody needs to know at once what becomes of them.
 
@@ -34,4 +43,8 @@ class Backend(Protocol):
 
     def migrating(self) -> AbstractContextManager[Connection]:
         """A transaction that has the migrations' lock."""
+        ...
+
+    def close(self) -> None:
+        """End the threads, when they have done what they were given, and close every connection."""
         ...

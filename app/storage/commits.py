@@ -16,7 +16,7 @@ from threading import Lock
 from time import monotonic
 from typing import Any, Final, Generic, TypeVar
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection
 
 from app.domain.ports import StoreUnavailable
 from app.storage.backend import Backend
@@ -109,13 +109,12 @@ class Job(Generic[T]):
 class Commits:
     """Runs works on threads: those of one group one after the other and together, others beside them.
 
-    `engine` begins a transaction that writes, `closes_at` says after when no work is begun any more.
+    `closes_at` says after when no work is begun any more.
     """
 
-    def __init__(self, backend: Backend, engine: Engine, closes_at: Callable[[], float]) -> None:
+    def __init__(self, backend: Backend, closes_at: Callable[[], float]) -> None:
         self._backend = backend
         self._threads = backend.writers
-        self._engine = engine
         self._closes_at = closes_at
         self._lock = Lock()
         self._waiting: dict[Hashable, deque[Job[Any]]] = {}
@@ -165,7 +164,7 @@ class Commits:
     def _commit_together(self, jobs: list[Job[Any]], waiting: deque[Job[Any]]) -> bool:
         """Commit those that wait, and add them to `jobs`; False where one of them has to be done without the others."""
         try:
-            with outages(), self._engine.begin() as connection, self._backend.sending(connection):
+            with outages(), self._backend.writing() as connection, self._backend.sending(connection):
                 self._do_together(connection, jobs, waiting)
         except Deadlocked:
             return False
@@ -178,7 +177,7 @@ class Commits:
 
     def _commit_alone(self, job: Job[Any]) -> None:
         try:
-            with outages(), self._engine.begin() as connection:
+            with outages(), self._backend.writing() as connection:
                 job.do(connection)
         except BaseException as error:
             job.fail(error)

@@ -43,10 +43,8 @@ class Database:
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
-        self._reading = backend.engine
-        self._writing = backend.engine.execution_options(write=True)
         self._closes_at = inf
-        self._commits = Commits(backend, self._writing, lambda: self._closes_at)
+        self._commits = Commits(backend, lambda: self._closes_at)
 
     @classmethod
     def open(cls, url: str) -> Database:
@@ -107,7 +105,7 @@ class Database:
     async def close(self) -> None:
         """Let the work that was handed over end, end the threads, and close every connection."""
         self._closes_at = monotonic() + CLOSE_SECONDS
-        await asyncio.to_thread(self._close)
+        await asyncio.to_thread(self._backend.close)
 
     def _asked(self, work: Callable[[Connection], T]) -> tuple[asyncio.Future[T], Job[T]]:
         """A job, and the future of what comes of it."""
@@ -126,7 +124,7 @@ class Database:
         try:
             if monotonic() > min(job.expires_at, self._closes_at):
                 raise too_late()
-            with outages(), self._reading.begin() as connection:
+            with outages(), self._backend.reading() as connection:
                 job.do(connection)
         except BaseException as error:
             job.fail(error)
@@ -135,7 +133,7 @@ class Database:
     def _migrate(self) -> None:
         with outages():
             self._backend.create()
-            with self._reading.begin() as connection:
+            with self._backend.reading() as connection:
                 if migrations.is_current(connection):
                     return
             try:
@@ -143,11 +141,6 @@ class Database:
                     migrations.upgrade(connection)
             except migrations.UnknownRevision as error:
                 raise UnsupportedDatabase(str(error)) from None
-
-    def _close(self) -> None:
-        self._backend.readers.shutdown()
-        self._backend.writers.shutdown()
-        self._backend.engine.dispose()
 
 
 async def _answered(answer: asyncio.Future[T]) -> T:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import select
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, Final
 
 import psycopg
@@ -57,6 +57,12 @@ class PostgresServer:
     def create(self) -> None:
         """Nothing: creating databases is their operator's."""
 
+    def reading(self) -> AbstractContextManager[Connection]:
+        """A transaction."""
+        return self.engine.begin()
+
+    writing = reading
+
     @contextmanager
     def migrating(self) -> Iterator[Connection]:
         """A transaction that takes its time, while no other process migrates."""
@@ -81,6 +87,11 @@ class PostgresServer:
             raise as_of_core(error, connection, "pipeline") from error
         finally:
             connection.info.pop(SENDING, None)
+
+    def close(self) -> None:
+        """End the threads, when they have done what they were given, and close every connection."""
+        self.readers.shutdown()
+        self.engine.dispose()
 
     def _open(self, statement_seconds: float | None, **pool: Any) -> Engine:
         def connect() -> _Connection:

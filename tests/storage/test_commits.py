@@ -233,7 +233,7 @@ async def test_what_joins_one_that_comes_too_late_to_be_done_is_told_so(migrated
     backend = migrated._backend
     backend.writers.shutdown()
     backend.writers = Ended()
-    doomed = commits.Commits(backend, backend.engine, lambda: inf)
+    doomed = commits.Commits(backend, lambda: inf)
     with pytest.raises(RuntimeError, match="have ended"):
         doomed.submit(commits.Job(add("a"), inf, loop.create_future(), loop), GROUP)
     with pytest.raises(StoreUnavailable, match="closed"):

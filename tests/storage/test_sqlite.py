@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
 
 from app.domain.ports import StoreUnavailable
 from app.storage import sqlite
@@ -47,6 +48,43 @@ async def test_every_connection_is_durable_and_lets_readers_read(tmp_path: Path)
     assert await database.write(pragmas) == ["wal", 2, 1, 5000]
     await database.close()
     assert os.listdir(tmp_path) == ["q.db"]
+
+
+async def test_one_connection_writes_whoever_reads_meanwhile(tmp_path: Path) -> None:
+    database = Database.open(f"sqlite:///{tmp_path}/q.db")
+    await database.migrate()
+
+    def driver(connection: Connection) -> object:
+        return connection.connection.dbapi_connection
+
+    def fail(_: Connection) -> None:
+        raise LookupError
+
+    seen = []
+    for _ in range(4):
+        seen.append(await database.write(driver))
+        assert await database.read(driver) is not seen[0]
+        with pytest.raises(LookupError):
+            await database.write(fail)
+    assert seen == [seen[0]] * 4
+    await database.close()
+
+
+async def test_a_commit_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
+    database = Database.open(f"sqlite:///{tmp_path}/q.db")
+    await database.migrate()
+
+    def share_what_is_not_there(connection: Connection) -> None:
+        connection.exec_driver_sql("PRAGMA defer_foreign_keys=ON")  # until the commit
+        connection.exec_driver_sql("INSERT INTO container_shares VALUES (1, 'team:a', 'read')")
+
+    def shares(connection: Connection) -> object:
+        return connection.exec_driver_sql("SELECT count(*) FROM container_shares").scalar_one()
+
+    with pytest.raises(IntegrityError):
+        await database.write(share_what_is_not_there)
+    assert await database.write(shares) == 0
+    await database.close()
 
 
 async def test_a_folder_that_cannot_be_made_is_an_outage_without_its_path(tmp_path: Path) -> None:
