@@ -6,14 +6,14 @@ convert rather than twenty a row. `docs/adr/0019-group-commit.md` has the figure
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import orjson
 from sqlalchemy import JSON, Column, Connection, Dialect, LargeBinary, Table
 
 from app.storage import prepared
-from app.storage.prepared import Asked, Convert, Row, Sql, found_columns
+from app.storage.prepared import Asked, Converts, Row, Sql, found_columns
 
 AT_ONCE: Final = 64
 """Rows in one statement for SQLite. It gets one for each power of two up to that: so few that its driver keeps them."""
@@ -35,8 +35,8 @@ class Bulk:
     def __init__(self, deed: str, table: Table, *columns: str) -> None:
         self._deed = deed
         self._table = table
-        self._columns: tuple[Column[Any], ...] = tuple(table.c[name] for name in columns)
-        self._converts: dict[str, tuple[tuple[str, Convert], ...]] = {}
+        self._names = tuple(map(str, columns))  # those of Core are of a class of its own
+        self._converts: dict[str, Converts] = {}
         self._sqls: dict[tuple[str, int], Sql] = {}
 
     def post(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -53,18 +53,24 @@ class Bulk:
 
     def _statements(self, dialect: Dialect, rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Sql, tuple[Any, ...]]]:
         """Statements that are given all of the rows between them, and their parameters."""
+        names = self._names
         converts = self._converts.get(dialect.name)
         if converts is None:
-            converts = self._converts[dialect.name] = tuple(
-                (str(it.name), _convert(it, dialect)) for it in self._columns
-            )
+            made = [(name, _convert(self._table.c[name], dialect)) for name in names]
+            converts = self._converts[dialect.name] = tuple((name, convert) for name, convert in made if convert)
         if dialect.name != "sqlite" and rows:
-            given = [{name: row[name] if to is None else to(row[name]) for name, to in converts} for row in rows]
+            given = [{name: row[name] for name in names} for row in rows]
+            for name, convert in converts:
+                for row in given:
+                    row[name] = convert(row[name])
             yield self._sql(dialect, 0), (orjson.dumps(given, _hexadecimal).decode(),)
             rows = ()
         while rows:
             count = min(AT_ONCE, 1 << (len(rows).bit_length() - 1))
-            values = [row[name] if to is None else to(row[name]) for row in rows[:count] for name, to in converts]
+            values = [row[name] for row in rows[:count] for name in names]
+            for name, convert in converts:
+                column = slice(names.index(name), None, len(names))
+                values[column] = map(convert, values[column])
             yield self._sql(dialect, count), tuple(values)
             rows = rows[count:]
 
@@ -73,17 +79,17 @@ class Bulk:
         sql = self._sqls.get((dialect.name, count))
         if sql is None:
             columns = found_columns(self._table.c, dialect)
-            sql = Sql(self._text(dialect, count), constants={}, binds=(), is_positional=True, columns=columns)
+            sql = Sql(self._text(dialect, count), columns)
             self._sqls[dialect.name, count] = sql
         return sql
 
     def _text(self, dialect: Dialect, count: int) -> str:
-        table, names = self._table.name, [column.name for column in self._columns]
+        table, names = self._table.name, self._names
         key, columns, few, locking = names[0], ", ".join(names), "", ""
         if dialect.name == "sqlite":
             given = "VALUES " + ", ".join([f"({', '.join('?' * len(names))})"] * count)
         else:
-            types = ", ".join(f"{column.name} {column.type.compile(dialect)}" for column in self._columns)
+            types = ", ".join(f"{name} {self._table.c[name].type.compile(dialect)}" for name in names)
             given = f"SELECT * FROM json_to_recordset(%s::json) AS rows({types})"  # noqa: S608 (names of our own)
             # It takes rows out of JSON for a hundred and might read a whole table; those in an array it takes for ten.
             few = f" AND {table}.{key} = ANY(ARRAY(SELECT {key} FROM given))"  # noqa: S608
@@ -99,7 +105,7 @@ class Bulk:
         return f"WITH given({columns}) AS ({given}) {deed}{locking}"
 
 
-def _convert(column: Column[Any], dialect: Dialect) -> Convert:
+def _convert(column: Column[Any], dialect: Dialect) -> Callable[[Any], Any] | None:
     """What makes a value one of the driver's. In PostgreSQL's JSON text, JSON stays, and bytes are hexadecimal."""
     if dialect.name != "sqlite" and isinstance(column.type, JSON | LargeBinary):
         return None

@@ -7,6 +7,7 @@ take 280 µs on SQLite rather than 870, of which SQLite itself needs 84.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Delete, Dialect, Insert, Select, Update
@@ -21,8 +22,8 @@ SENDING: Final = "sending"
 MANY: Final = 4
 """More rows than this are sent to a server in a pipeline of their own."""
 
-Convert = Callable[[Any], Any] | None
-"""What makes a value one of the driver's, or the other way round; None leaves it as it is."""
+Converts = tuple[tuple[str, Callable[[Any], Any]], ...]
+"""By name, what makes a value one of the driver's, or the other way round. What is not named is left as it is."""
 
 
 class Prepared:
@@ -146,60 +147,73 @@ class Asked:
         return found[0] if found else None
 
 
+class Columns(NamedTuple):
+    """The columns that a statement finds."""
+
+    names: tuple[str, ...]
+    converts: Converts
+    """What makes the driver's values ours."""
+
+
 class Sql(NamedTuple):
     """A statement in one database's SQL."""
 
     text: str
-    constants: dict[str, Any]
+    columns: Columns
+    names: tuple[str, ...] = ()
+    """Of the values that it is given."""
+    converts: Converts = ()
+    """What makes them the driver's."""
+    constants: Mapping[str, Any] = MappingProxyType({})
     """Parameters that the statement itself gives values to, as the driver takes them."""
-    binds: tuple[tuple[str, Convert], ...]
-    is_positional: bool
-    columns: tuple[tuple[str, Convert], ...]
+    order: tuple[str, ...] | None = None
+    """Of the parameters, where the driver takes them by their place."""
 
     def bind(self, values: Mapping[str, Any]) -> Any:
         """The parameters as the driver takes them."""
-        constants = self.constants
-        if self.is_positional:
-            return tuple(
-                [
-                    constants[name] if name in constants else values[name] if convert is None else convert(values[name])
-                    for name, convert in self.binds
-                ]
-            )
-        return constants | {
-            name: values[name] if convert is None else convert(values[name]) for name, convert in self.binds
-        }
+        given = {name: values[name] for name in self.names}
+        for name, convert in self.converts:
+            given[name] = convert(given[name])
+        given |= self.constants
+        return given if self.order is None else tuple(map(given.__getitem__, self.order))
 
     def found(self, row: tuple[Any, ...]) -> Row:
         """A row of the driver's as Core would give it."""
-        return {
-            name: value if convert is None else convert(value)
-            for (name, convert), value in zip(self.columns, row, strict=True)
-        }
+        names, converts = self.columns
+        found = dict(zip(names, row, strict=True))
+        for name, convert in converts:
+            found[name] = convert(found[name])
+        return found
 
 
 def _compiled(statement: Statement, sets: tuple[str, ...], dialect: Dialect) -> Sql:
     if isinstance(statement, Insert):
         statement = statement.inline()  # nobody asks for the new row's number
     compiled = statement.compile(dialect=dialect, column_keys=list(sets) if sets else None)
-    converts, constants = {}, {}
+    names, converts, constants = [], [], {}
     for parameter, name in compiled.bind_names.items():
-        convert = converts[name] = parameter.type.dialect_impl(dialect).bind_processor(dialect)
-        if not parameter.required:
+        convert = parameter.type.dialect_impl(dialect).bind_processor(dialect)
+        if parameter.required:
+            names.append(name)
+            converts += [] if convert is None else [(name, convert)]
+        else:
             value = parameter.effective_value
             constants[name] = value if convert is None else convert(value)
-    names = compiled.positiontup if compiled.positional else [name for name in converts if name not in constants]
     return Sql(
         text=str(compiled),
-        constants=constants,
-        binds=tuple((name, converts[name]) for name in names or ()),
-        is_positional=compiled.positional,
         columns=found_columns(statement.exported_columns, dialect),
+        names=tuple(names),
+        converts=tuple(converts),
+        constants=constants,
+        order=tuple(compiled.positiontup or ()) if compiled.positional else None,
     )
 
 
-def found_columns(columns: Iterable[ColumnElement[Any]], dialect: Dialect) -> tuple[tuple[str, Convert], ...]:
-    """By name, what makes the driver's values ours."""
-    return tuple(
-        (str(column.key), column.type.dialect_impl(dialect).result_processor(dialect, None)) for column in columns
+def found_columns(columns: Iterable[ColumnElement[Any]], dialect: Dialect) -> Columns:
+    """What a statement finds that returns these."""
+    columns = list(columns)
+    converts = [(str(it.key), it.type.dialect_impl(dialect).result_processor(dialect, None)) for it in columns]
+    return Columns(
+        names=tuple(str(it.key) for it in columns),
+        converts=tuple((name, convert) for name, convert in converts if convert is not None),
     )
