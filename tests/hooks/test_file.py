@@ -70,6 +70,26 @@ def test_a_folder_that_cannot_be_is_said(tmp_path: Path) -> None:
         RotatingFile(tmp_path / "file" / "requests.jsonl", max_bytes=1, count=1)
 
 
+def test_a_file_that_another_process_fills_first_is_no_larger_for_it(tmp_path: Path) -> None:
+    path = tmp_path / "requests.jsonl"
+    size = len(written("req_1").line)
+    other = RotatingFile(path, max_bytes=2 * size, count=9)
+
+    class Slow(RotatingFile):
+        def _open(self) -> None:
+            if not path.exists() and not path.with_name("requests.jsonl.2").exists():  # the full one was moved away
+                other.write(numbered(8, 9))
+            super()._open()
+
+    slow = Slow(path, max_bytes=2 * size, count=9)
+    slow.write(numbered(1, 2, 3))
+    slow.close()
+    other.close()
+    assert lines(path) == ["req_3"]
+    assert lines(tmp_path / "requests.jsonl.1") == ["req_8", "req_9"]
+    assert lines(tmp_path / "requests.jsonl.2") == ["req_1", "req_2"]
+
+
 def test_several_processes_share_it_and_lose_nothing(tmp_path: Path) -> None:
     path, size = tmp_path / "requests.jsonl", len(written("req_100000").line)
     program = (

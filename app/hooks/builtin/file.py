@@ -59,7 +59,7 @@ class RotatingFile:
         pieces: list[bytes] = []
         size = 0
         for written in batch:
-            if self._size + size + len(written.line) > self._max_bytes and self._size + size:
+            while self._size + size and self._size + size + len(written.line) > self._max_bytes:
                 self._append(b"".join(pieces))
                 self._rotate()
                 pieces, size = [], 0
