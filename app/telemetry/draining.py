@@ -10,8 +10,9 @@ from typing import Final, Generic, TypeVar
 
 T = TypeVar("T")
 
-GATHER_SECONDS: Final = 0.01
-"""How long the thread lets items gather: waking it for each one would cost more than its work."""
+GATHER_SECONDS: Final = 0.004
+"""How long the thread lets items gather: waking it for each one would cost more than its work. With ten milliseconds a
+client alone waited for longer stretches of work (p99 a sixth more), and 64 took the same CPU."""
 WORK_SECONDS: Final = 0.0002
 REST_SECONDS: Final = 0.0001
 """After so much work the thread sleeps so long: a busy thread keeps the event loop from the interpreter lock."""
