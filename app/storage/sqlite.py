@@ -23,6 +23,10 @@ WRITER_CACHE_KIB: Final = 2048
 """Pages that a connection keeps. 64 clients create with 7 % less CPU where the one that writes keeps 2 MiB rather than
 512 KiB, and with 4 MiB no less than that. Readers gain nothing: each write voids what they keep."""
 
+LOG_PAGES: Final = 4000
+"""So many pages of 4 KiB are written to SQLite's write-ahead log before they are copied to the database, each once
+however often it was written. With SQLite's own 1000 pages creates and retrieves take 2 % more CPU."""
+
 READERS: Final = 2
 """Not for speed, one is as fast: so that nobody waits for his key behind a long report."""
 
@@ -112,7 +116,13 @@ def _file_url(url: str) -> URL:
 
 def _prepare(connection: DBAPIConnection, _record: object) -> None:
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"cache_size=-{READER_CACHE_KIB}"):
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+        f"wal_autocheckpoint={LOG_PAGES}",
+        f"cache_size=-{READER_CACHE_KIB}",
+    ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 

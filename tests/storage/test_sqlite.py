@@ -39,13 +39,13 @@ async def test_a_new_file_and_its_folder_are_ours_alone(tmp_path: Path) -> None:
 
 async def test_every_connection_is_durable_and_lets_readers_read(tmp_path: Path) -> None:
     def pragmas(connection: Connection) -> list[object]:
-        names = ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+        names = ("journal_mode", "synchronous", "foreign_keys", "busy_timeout", "wal_autocheckpoint")
         return [connection.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in names]
 
     database = Database.open(f"sqlite:///{tmp_path}/q.db")
     await database.migrate()
-    assert await database.read(pragmas) == ["wal", 2, 1, 5000]
-    assert await database.write(pragmas) == ["wal", 2, 1, 5000]
+    assert await database.read(pragmas) == ["wal", 2, 1, 5000, sqlite.LOG_PAGES]
+    assert await database.write(pragmas) == ["wal", 2, 1, 5000, sqlite.LOG_PAGES]
     await database.close()
     assert os.listdir(tmp_path) == ["q.db"]
 
