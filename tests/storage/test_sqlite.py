@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,26 @@ async def test_a_commit_that_fails_leaves_nothing_behind(tmp_path: Path) -> None
     with pytest.raises(IntegrityError):
         await database.write(share_what_is_not_there)
     assert await database.write(shares) == 0
+    await database.close()
+
+
+async def test_a_full_disk_is_an_outage_until_there_is_room(tmp_path: Path) -> None:
+    database = Database.open(f"sqlite:///{tmp_path}/q.db")
+    await database.migrate()
+
+    def pages(most: int) -> Callable[[Connection], object]:
+        return lambda connection: connection.exec_driver_sql(f"PRAGMA max_page_count={most}").scalar_one()
+
+    def take_a_mebibyte(connection: Connection) -> None:
+        connection.exec_driver_sql("CREATE TABLE taken (bytes BLOB)")
+        connection.exec_driver_sql("INSERT INTO taken VALUES (zeroblob(1048576))")
+
+    await database.write(pages(1))  # no less than there are: where one connection writes, for all that is written
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable, match="SQLITE_FULL"):
+            await database.write(take_a_mebibyte)
+    await database.write(pages(10_000))
+    await database.write(take_a_mebibyte)
     await database.close()
 
 
