@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -158,18 +159,21 @@ async def test_a_database_that_does_not_answer_is_said_to(port: Port, monkeypatc
 
 
 async def test_a_list_starts_a_sweep_of_what_it_shows_and_does_not_wait_for_it(port: Port) -> None:
-    await port.made(created_at=datetime.now(UTC).replace(microsecond=0), last_active_at=datetime.now(UTC))
-    for listing in port.listings.values():
-        listing.released.clear()
+    for deployment in ("here", "far"):
+        now = datetime.now(UTC)
+        await port.made(deployment=deployment, created_at=now.replace(microsecond=0), last_active_at=now)
+        port.listings[deployment].released.clear()
+    far = port.listings["far"]
     await port.ids(provider="azure")
-    assert len(port.tasks) == 1
+    await asyncio.wait_for(far.was_asked.wait(), 10)
+    assert len(port.tasks) == 1  # of what was not shown, there is none
     for _ in range(50):
         await port.ids()
     assert len(port.tasks) <= 3
     for listing in port.listings.values():
         listing.released.set()
     await port.tasks.drain(10)
-    assert {name: len(listing.asked) for name, listing in port.listings.items()} == {"here": 1, "there": 0, "far": 0}
+    assert {name: len(listing.asked) for name, listing in port.listings.items()} == {"here": 1, "there": 0, "far": 1}
 
 
 async def test_what_a_list_costs_does_not_depend_on_how_many_others_there_are(port: Port) -> None:
