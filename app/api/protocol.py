@@ -32,6 +32,7 @@ from app.api.data_plane import DataPlane
 from app.api.errors import rendered
 from app.api.failing import new_request_id
 from app.api.lane import Doubt, Lane
+from app.api.polling import BusyPoll
 from app.api.turns import AsgiTurn, Head, Turn, without_offer
 from app.domain.errors import ErrorCode, GatewayError
 from app.domain.ports import RawHeaders
@@ -78,12 +79,13 @@ class Dated:
 
 
 class GatewayProtocol(asyncio.Protocol):
-    """One client connection. A subclass sets the two limits, the data plane, and the outbox of all connections."""
+    """One client connection. A subclass sets the two limits, the data plane, and what all connections share."""
 
     max_header_bytes: int
     max_headers: int
     data_plane: DataPlane
     outbox: Outbox
+    poll: BusyPoll
 
     transport: asyncio.Transport
     flow: FlowControl
@@ -159,6 +161,7 @@ class GatewayProtocol(asyncio.Protocol):
             self._head_bytes = 0
         if turns and not (is_busy or self._refused or self.transport.is_closing()):
             turns[0].begin()
+            self.poll.moved(len(self.tasks))
         self._set_clocks()
 
     def pause_writing(self) -> None:
@@ -305,6 +308,7 @@ class GatewayProtocol(asyncio.Protocol):
             turns[0].begin()
         elif self._part == "nothing":
             self._await("request", self._keep_alive_seconds)
+            self.poll.moved(len(self.tasks))
         else:
             self._set_clocks()
 

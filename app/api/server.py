@@ -13,6 +13,7 @@ import uvicorn.config
 import uvicorn.server
 
 from app.api.application import Edge
+from app.api.polling import BusyPoll
 from app.api.protocol import GatewayProtocol
 from app.outbox import Outbox
 
@@ -82,6 +83,7 @@ def make_server(
         "max_headers": max_headers,
         "data_plane": edge.data_plane,
         "outbox": Outbox(),
+        "poll": BusyPoll(),
     }
     logging.getLogger("uvicorn.error").addFilter(_is_news)
     config = uvicorn.config.Config(
