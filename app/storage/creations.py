@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, bindparam, delete, select, update
+from sqlalchemy import Connection, bindparam, delete, literal_column, select, update
 
 from app.domain.containers import Answer, Container, Creation, CreationState
 from app.domain.ports import ContainerTaken
@@ -61,7 +61,7 @@ _OLDEST_LOST: Final = Prepared(
         _c.fingerprint == bindparam("fingerprint"),
         _c.started_at >= bindparam("since"),
         _c.state != CreationState.FAILED,
-        _c.lost,
+        literal_column("creations.lost"),  # as the index has it: Core would say `lost = 1` to SQLite
     )
     .order_by(_c.started_at)
     .limit(1)

@@ -183,7 +183,7 @@ creations: Final = Table(
     Column("answer_type", Text(256)),
     Column("answer_body", LargeBinary),
     UniqueConstraint("owner", "idempotency_key"),
-    Index(None, "key_id", "fingerprint", "started_at"),
+    _partial("ix_creations_lost", "key_id", "fingerprint", "started_at", where="lost"),
     Index(None, "state", "started_at"),
 )
 
@@ -251,10 +251,10 @@ entries: Final = Table(
     Column("request_id", Text(64)),
     Index(None, "at", "number"),
     Index(None, "key_id", "number"),
-    Index(None, "user_id", "number"),
-    Index(None, "team_id", "number"),
+    _partial("ix_ledger_entries_user", "user_id", "number", where="user_id IS NOT NULL"),
+    _partial("ix_ledger_entries_team", "team_id", "number", where="team_id IS NOT NULL"),
     Index(None, "hold_id"),
-    Index(None, "container_id"),
+    _partial("ix_ledger_entries_container", "container_id", where="container_id IS NOT NULL"),
 )
 """The ledger: rows are only ever added."""
 

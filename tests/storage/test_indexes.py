@@ -15,11 +15,13 @@ from sqlalchemy import Connection, event, insert, text
 from app.domain.accounts import AccountKind
 from app.domain.containers import Access, CreationState, Ending
 from app.domain.ports import ContainerFilter, ContainerQuery, Observations, SeenFile
+from app.domain.reports import EntryFilter
 from app.storage import prepared, tables
 from app.storage.containers import SqlContainerStore
 from app.storage.creations import SqlCreationStore
 from app.storage.engine import Database
 from app.storage.ledger import SqlLedger
+from app.storage.reports import SqlSpendReports
 from tests.storage.containers import ANSWER, at, container, creation, register, sighting
 from tests.storage.spending import account, order
 from tests.storage.test_together import at_once
@@ -276,7 +278,9 @@ async def test_every_step_of_a_creation_has_an_index(crowded: Database) -> None:
         await store.complete(made.creation_id, crate, ANSWER)
         await store.complete(made.creation_id, crate, ANSWER)
         await store.fail(made.creation_id, None)
-    assert not whole_tables(await plans(crowded, statements, at_least=15))
+    found = await plans(crowded, statements, at_least=15)
+    assert not whole_tables(found)
+    assert [plan for plan in found.values() if "ix_creations_lost" in plan]
 
 
 async def test_what_creates_share_has_indexes(crowded: Database) -> None:
@@ -305,3 +309,35 @@ async def test_every_step_of_a_hold_has_an_index(crowded: Database) -> None:
         await ledger.balances([payer.name for payer in payers], at(1))
         await ledger.set_window(payers[0].name, at(1))
     assert not whole_tables(await plans(crowded, statements, at_least=16))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "index"),
+    [
+        (EntryFilter(key_id="1"), "ix_ledger_entries_key_id_number"),
+        (EntryFilter(user_id="ann"), "ix_ledger_entries_user"),
+        (EntryFilter(team_id="sea"), "ix_ledger_entries_team"),
+        (EntryFilter(container_id="7"), "ix_ledger_entries_container"),
+    ],
+)
+async def test_every_way_to_ask_the_ledger_has_an_index(crowded: Database, wanted: EntryFilter, index: str) -> None:
+    await crowded.write(_entries)
+    async with watching(crowded) as statements:
+        entries, _ = await SqlSpendReports(crowded).entries(wanted, after=None, limit=5, descending=True)
+    assert entries
+    [plan] = (await plans(crowded, statements, at_least=1)).values()
+    assert index in plan
+
+
+def _entries(connection: Connection) -> None:
+    """Two thousand entries, of which few are anybody's in particular."""
+    held = "n.hold_id, n.key_id, n.tags, n.provider, n.deployment, n.memory_limit"
+    few = [f"CASE number % 400 WHEN 7 THEN '{name}' END" for name in ("ann", "sea", "7")]
+    connection.execute(
+        text(
+            "INSERT INTO ledger_entries (at, kind, hold_id, key_id, tags, provider, deployment, memory_limit, user_id, "
+            f"team_id, container_id, reserved_nanousd, spent_nanousd) SELECT n.started_at, 'settle', {held}, "
+            f"{', '.join(few)}, 0, 1 FROM holds n JOIN containers c ON n.container_id = CAST(c.number AS TEXT)"
+        )
+    )
+    _analyze(connection)

@@ -17,7 +17,7 @@ from app.storage import tables
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD: Final = "0007"
+HEAD: Final = "0008"
 
 
 class UnknownRevision(Exception):
