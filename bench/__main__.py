@@ -43,14 +43,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exception, so that everything started is stopped
     try:
         _require_programs()
-        cores = Cores.choose(os.sched_getaffinity(0))
+        available = os.sched_getaffinity(0)
+        cores = Cores.choose(available)
     except UnfitMachine as problem:
         print(f"bench: {problem}", file=sys.stderr)
         return 2
     os.sched_setaffinity(0, {cores.generator})
     raise_file_limit()
     document: dict[str, Any] = {}
-    for document in _measured(_plan(options), cores):
+    for document in _measured(_plan(options), cores, machine.description(available)):
         RESULTS.mkdir(exist_ok=True)
         latest.write_text(json.dumps(document, indent=1) + "\n")
         latest.with_suffix(".svg").write_text(picture.svg(document))
@@ -83,8 +84,8 @@ def _plan(options: argparse.Namespace) -> rounds.Plan:
     return replace(whole, parts=tuple(part for part in whole.parts if part.contender.title in options.only))
 
 
-def _measured(wanted: rounds.Plan, cores: Cores) -> Iterator[dict[str, Any]]:
-    """The document of the run, after each round that is over."""
+def _measured(wanted: rounds.Plan, cores: Cores, about: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The document of the run, with what there is to say `about` the machine, after each round that is over."""
     started_at = datetime.now(UTC)
     TOOLS.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="run-", dir=TOOLS) as folder:
@@ -92,7 +93,7 @@ def _measured(wanted: rounds.Plan, cores: Cores) -> Iterator[dict[str, Any]]:
             context = {
                 "started_at": started_at.isoformat(timespec="seconds"),
                 "took_seconds": round((datetime.now(UTC) - started_at).total_seconds()),
-                "machine": machine.description(),
+                "machine": about,
                 "rounds": number,
                 "file_bytes": wanted.big_bytes,
             }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import time
 from dataclasses import dataclass
@@ -49,11 +48,11 @@ class CoreClock:
         return cls(time.monotonic(), busy)
 
 
-def description() -> dict[str, Any]:
-    """What a reader of the figures has to know of this machine."""
+def description(available: set[int]) -> dict[str, Any]:
+    """What a reader of the figures has to know of this machine, and of its cores that there were to choose from."""
     return {
         "cpu": _cpu_model(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": len(available),
         "memory_bytes": psutil.virtual_memory().total,
         "kernel": platform.release(),
         "python": platform.python_version(),
