@@ -48,9 +48,9 @@ class Reconciler:
 
     async def reconcile(self) -> None:
         """Do what there is to do; without anything, that costs one question. Raises StoreUnavailable."""
-        over = [it for it in await self._creations.pending() if it.lease_until <= self._clock()]
-        if not over or not await self._containers.take_turn(_TURN, _TURN_SECONDS):
+        if not await self._over() or not await self._containers.take_turn(_TURN, _TURN_SECONDS):
             return
+        over = await self._over()  # as they are now: whoever had the turn before may have ended them
         names = {creation.deployment for creation in over}
         ends = await asyncio.gather(
             *(self._look(name, [it for it in over if it.deployment == name]) for name in sorted(names)),
@@ -59,6 +59,10 @@ class Reconciler:
         for end in ends:
             if end is not None:
                 raise end
+
+    async def _over(self) -> list[Creation]:
+        """The creations that nobody answers for any more. Raises StoreUnavailable."""
+        return [it for it in await self._creations.pending() if it.lease_until <= self._clock()]
 
     async def _look(self, name: str, over: Sequence[Creation]) -> None:
         """Match the creations of one deployment with its list; where that cannot be read they stay as they are."""

@@ -127,6 +127,19 @@ async def test_what_was_answered_stays_the_answer(rig: Rig) -> None:
     ]
 
 
+async def test_what_somebody_ended_before_our_turn_is_not_looked_for(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = await rig.begin()
+    take_turn = rig.containers.take_turn
+
+    async def last(name: str, every_seconds: float) -> bool:
+        await rig.creations.fail(begun.creation_id, None)
+        return await take_turn(name, every_seconds)
+
+    monkeypatch.setattr(rig.containers, "take_turn", last)
+    await rig.reconcile()
+    assert rig.quay.lists == 0
+
+
 async def test_nothing_is_asked_while_nothing_is_left_behind(rig: Rig) -> None:
     await rig.begin(lease_until=NOW + timedelta(seconds=1))
     rig.make()
