@@ -106,18 +106,20 @@ async def opened_fleet(folder: Path, **settings: Any) -> AsyncIterator[Fleet]:
 
 @dataclass(frozen=True)
 class Outage:
-    """What came of creates at a fleet whose `b` fell ill: the numbers of those that failed, and how many b had."""
+    """What came of creates at a fleet whose `b` fell ill: the numbers of those that failed, how many b had, and what
+    was said to those that failed."""
 
     failed: list[int]
     sent_there: int
+    said: list[str]
 
 
 async def outage(it: Fleet, how: Illness, creates: int) -> Outage:
     """Let b fall ill, and go on."""
     berth = it.berths["b"]
     berth.how, before = how, len(berth.asked)
-    failed = [number for number, answer in await it.load(creates) if answer.status_code != 200]
-    return Outage(sorted(failed), len(berth.asked) - before)
+    failed = {number: answer.text for number, answer in await it.load(creates) if answer.status_code != 200}
+    return Outage(sorted(failed), len(berth.asked) - before, [failed[number] for number in sorted(failed)])
 
 
 async def main(creates: int) -> None:
