@@ -81,7 +81,8 @@ def _plan(options: argparse.Namespace) -> rounds.Plan:
     whole = plan.quick(options.rounds or 1) if options.quick else plan.full(options.rounds or 3)
     if options.only is None:
         return whole
-    return replace(whole, parts=tuple(part for part in whole.parts if part.contender.title in options.only))
+    chosen = [tuple(part for part in group if part.contender.title in options.only) for group in whole.groups]
+    return replace(whole, groups=tuple(group for group in chosen if group))
 
 
 def _measured(wanted: rounds.Plan, cores: Cores, about: dict[str, Any]) -> Iterator[dict[str, Any]]:

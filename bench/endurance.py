@@ -57,7 +57,6 @@ class Endurance(Scenario):
     """Retrieve over 64 connections until `requests` are answered, and see what memory has become of it."""
 
     requests: int
-    repeatable = False
 
     @property
     def name(self) -> str:

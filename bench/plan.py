@@ -40,12 +40,15 @@ DOWNLOADS: Final = 200
 
 
 def full(rounds: int) -> Plan:
-    """Everything, in half an hour at most where there are three rounds."""
-    load = (Retrieve(1, 5), Retrieve(64, 6), Retrieve(256, 5), Create(1, 4), Create(64, 4))
+    """Everything, in half an hour or little more where there are three rounds."""
+    load = (
+        *(Retrieve(connections, 3, turns=3) for connections in (1, 64, 256)),
+        *(Create(connections, 3, turns=3) for connections in (1, 64)),
+    )
     files = (Download(GIBIBYTE, within_seconds=150), Upload(GIBIBYTE, within_seconds=150))
     crowd = Crowd(DOWNLOADS, HUNDRED_MEGABYTES, within_seconds=150)
-    retrieve, lists = Retrieve(64, 6), (ListPage(20, 2), ListPage(100, 2))
-    creates = (Create(1, 4), Create(64, 4))
+    retrieve, lists = Retrieve(64, 1, turns=9), (ListPage(20, 1, turns=9), ListPage(100, 1, turns=3))
+    creates = (Create(1, 1, turns=5), Create(64, 1, turns=5))
     alone = (
         Part(FEW, (retrieve, *lists)),
         Part(MANY_KEYS, (retrieve,)),
@@ -54,17 +57,18 @@ def full(rounds: int) -> Plan:
         Part(POSTGRES, creates),
         Part(REDIS, (retrieve, *creates)),
         Part(WORKERS, (retrieve,)),
-        Part(CROWDED, (Neighbours(slow=1_000, silent=500, seconds=6),)),
-        Part(TIRED, (Endurance(1_000_000),), rounds=1),
     )
     return Plan(
-        parts=(*_beside_each_other((*load, *files), crowd), *alone),
+        groups=(
+            _beside_each_other((*load, *files), crowd),
+            alone,
+            (Part(CROWDED, (Neighbours(slow=1_000, silent=500, seconds=6),)),),
+            (Part(TIRED, (Endurance(1_000_000),), rounds=1),),
+        ),
         rounds=rounds,
         warm_up_seconds=3,
         big_bytes=GIBIBYTE,
         small_bytes=HUNDRED_MEGABYTES,
-        repeat_seconds=12,
-        patience_seconds=300,
         install=True,
     )
 
@@ -72,25 +76,24 @@ def full(rounds: int) -> Plan:
 def quick(rounds: int) -> Plan:
     """The essentials, with less of everything: under two minutes where there is one round."""
     size = GIBIBYTE // 4
-    load = (Retrieve(1, 2), Retrieve(64, 3), Create(64, 2))
+    retrieve, create = Retrieve(64, 1, turns=3), Create(64, 1, turns=2)
     files = (Download(size, within_seconds=60), Upload(size, within_seconds=60))
+    peers = _beside_each_other((Retrieve(1, 1, turns=2), retrieve, create, *files), None)
     return Plan(
-        parts=(*_beside_each_other((*load, *files), None), Part(REDIS, (Retrieve(64, 3), Create(64, 2)))),
+        groups=((*peers, Part(REDIS, (retrieve, create))),),
         rounds=rounds,
         warm_up_seconds=1,
         big_bytes=size,
         small_bytes=HUNDRED_MEGABYTES,
-        repeat_seconds=0,
-        patience_seconds=0,
         install=False,
     )
 
 
-def _beside_each_other(scenarios: tuple[Scenario, ...], crowd: Crowd | None) -> list[Part]:
+def _beside_each_other(scenarios: tuple[Scenario, ...], crowd: Crowd | None) -> tuple[Part, ...]:
     """A part for each contender. The crowd is for those who can: 20 GB at LiteLLM's speed take ten minutes."""
-    return [
+    return tuple(
         Part(one, (*scenarios, crowd) if crowd is not None and _takes_crowds(one) else scenarios) for one in CONTENDERS
-    ]
+    )
 
 
 def _takes_crowds(contender: Contender) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from bench.figures import Summary, summarise
-from bench.rounds import OTHERS_LIMIT, Entry
+from bench.rounds import Entry
 from bench.scenarios import OTHERS_SHARE
 
 BASELINE: Final = "nginx"
@@ -15,7 +15,9 @@ DIRECT: Final = "no gateway"
 PEERS: Final[tuple[str, ...]] = (DIRECT, BASELINE, "quaymaster", "portkey", "litellm")
 """Who stands in the first table. All others are ours alone, and stand in the second."""
 FEW: Final = "10 keys"
-LOAD_LIMIT = 0.9
+LOAD_LIMIT: Final = 0.9
+OTHERS_LIMIT: Final = 0.05
+"""What everybody else may use of a core before a measurement counts as disturbed."""
 INDENT: Final = "  "
 
 Summaries = Mapping[str, Mapping[str, Summary]]
@@ -134,11 +136,7 @@ OWN_ROWS: Final = (
 
 def summaries(document: Mapping[str, Any]) -> dict[str, dict[str, Summary]]:
     """The figures of a document, of all who took part."""
-    return {
-        title: {name: Summary(**figure) for name, figure in one["figures"].items()}
-        for title, one in document["contenders"].items()
-        if one["rounds"]
-    }
+    return {title: summarise(one["rounds"]) for title, one in document["contenders"].items() if one["rounds"]}
 
 
 def tables(document: Mapping[str, Any]) -> list[list[list[str]]]:
@@ -177,7 +175,7 @@ def _lines(row: Row, part: Summaries, baseline: str) -> list[list[str]]:
         lines.append(line("  lowest", lambda one: row.text(one.lowest)))
         lines.append(line("  highest", lambda one: row.text(one.highest)))
     if row.compared and mark is not None:
-        lines.append(line(f"  beside {baseline}", lambda one: times(one.median / mark.median)))
+        lines.append(line(f"  beside {baseline}", lambda one: times(one.beside(mark))))
     if row.added and direct is not None:
         lines.append(line("  added", lambda one: row.text(one.median - direct.median)))
     return lines

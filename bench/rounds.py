@@ -1,29 +1,20 @@
-"""The run: every contender, one after the other, and that several times over."""
+"""The run: groups of contenders, one after the other, and that several times over. Within a group, turn by turn."""
 
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import Final
 
-from bench import upstream, wrk
-from bench.contenders.contender import Contender, Site
-from bench.figures import Figures, Refused, Unavailable
+from bench import upstream
+from bench.contenders.contender import Contender
+from bench.figures import Figures, Refused, Unavailable, medians
 from bench.machine import Cores
-from bench.program import NotReady, Program, free_port
-from bench.scenarios import OTHERS_SHARE, Scenario, Stage, ask
-from bench.services import Services
-from bench.upstream import Upstream
-
-WARM_UP_CONNECTIONS = 64
-OTHERS_LIMIT: Final = 0.05
-"""What everybody else may use of a core before a measurement counts as disturbed."""
+from bench.program import NotReady
+from bench.scenarios import Scenario, Stage
+from bench.starting import Place, come_to_rest, on_stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,17 +30,19 @@ class Part:
 class Plan:
     """What is measured, and how much of it."""
 
-    parts: tuple[Part, ...]
+    groups: tuple[tuple[Part, ...], ...]
+    """Those of a group are up together and take turns, so that a machine that changes its speed changes it for all."""
     rounds: int
     warm_up_seconds: int
     big_bytes: int
     small_bytes: int
-    repeat_seconds: float
-    """For how long a measurement that something else on the machine disturbed is made again. 0 is never."""
-    patience_seconds: float
-    """For how long that may be in all: where nothing is ever undisturbed, the run has to end all the same."""
     install: bool
     """Whether contenders that are not installed are installed now, or left out."""
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """Those of all groups."""
+        return tuple(part for group in self.groups for part in group)
 
 
 @dataclass(slots=True)
@@ -66,69 +59,59 @@ class Entry:
 
 
 @dataclass(slots=True)
-class Patience:
-    """What is left of the time for measuring again."""
+class Player:
+    """One contender in one round."""
 
-    left_seconds: float
+    entry: Entry
+    stage: Stage
+    scenarios: tuple[Scenario, ...]
+    figures: dict[str, float]
+    """What is known of this round."""
+    out: Exception | None = None
+    """Why it plays no more."""
 
-    @contextlib.contextmanager
-    def spent(self) -> Iterator[None]:
-        """The time that the body takes is gone."""
-        began_at = time.monotonic()
-        yield
-        self.left_seconds -= time.monotonic() - began_at
+    def turn(self, scenario: Scenario) -> Figures | None:
+        """Measure once, and wait until it is at rest. None where that does not count, and is not to be tried again."""
+        try:
+            return self._measured(scenario)
+        except Refused as reason:
+            self.entry.refusals.append(f"{scenario.name}: {reason}")
+        except Exception as error:
+            self.out = error
+        return None
 
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where it all happens: the cores, what is installed, this run's folder, the upstream."""
-
-    cores: Cores
-    tools: Path
-    folder: Path
-    origin: Upstream
-    patience: Patience
-
-    def site(self, contender: Contender, number: int) -> Site:
-        """A new one for each start."""
-        home = self.folder / f"{contender.title.replace(' ', '-').replace(',', '')}-{number}"
-        home.mkdir()
-        return Site(home, free_port(), self.origin.port, self.origin.sink_port)
+    def _measured(self, scenario: Scenario) -> Figures:
+        try:
+            figures = dict(scenario.measure(self.stage))
+        finally:
+            come_to_rest(self.stage.cpu_seconds)
+        if (program := self.stage.program) is not None:
+            figures[f"{scenario.name}_rss_bytes"] = program.rss_bytes()
+        return figures
 
 
 Say = Callable[[str], None]
 
 
 def run(plan: Plan, *, cores: Cores, tools: Path, folder: Path, say: Say) -> Iterator[tuple[int, list[Entry]]]:
-    """Measure. A new start of each contender for each round, so that no two are ever up together.
+    """Measure. A new start of each contender for each round.
 
     After each round gives its number, and everything so far: the same list each time.
     """
-    entries = [_admit(part.contender, plan, tools) for part in plan.parts]
+    groups = [[(part, _admit(part.contender, plan, tools)) for part in group] for group in plan.groups]
     with upstream.running(
         folder / "upstream", core=cores.upstream, big_bytes=plan.big_bytes, small_bytes=plan.small_bytes
     ) as origin:
-        place = Place(cores, tools, folder, origin, Patience(plan.patience_seconds))
+        place = Place(cores, tools, folder, origin)
         for number in range(1, plan.rounds + 1):
-            for part, entry in zip(plan.parts, entries, strict=True):
-                if entry.skipped is not None or number > (part.rounds or plan.rounds):
-                    continue
-                say(f"{time.strftime('%H:%M:%S')} round {number} of {plan.rounds}: {entry.contender.title}")
-                try:
-                    entry.rounds.append(_round(entry, part.scenarios, plan, place, number))
-                except Exception as error:  # one that breaks must not cost the others their figures
-                    _leave_out(entry, number, error)
-                    say(f"  left out: {error!r}")
-            yield number, entries
-
-
-def _leave_out(entry: Entry, number: int, error: Exception) -> None:
-    """Of all rounds if it broke in the first, else of this one."""
-    reason = str(error) if isinstance(error, NotReady | Refused | Unavailable) else repr(error)
-    if entry.rounds:
-        entry.refusals.append(f"round {number}: {reason}")
-    else:
-        entry.skipped = reason
+            for group in groups:
+                invited = [
+                    (part, entry)
+                    for part, entry in group
+                    if entry.skipped is None and number <= (part.rounds or plan.rounds)
+                ]
+                _round(invited, plan, place, number, say)
+            yield number, [entry for group in groups for _, entry in group]
 
 
 def _admit(contender: Contender, plan: Plan, tools: Path) -> Entry:
@@ -142,98 +125,50 @@ def _admit(contender: Contender, plan: Plan, tools: Path) -> Entry:
     return entry
 
 
-def _round(entry: Entry, scenarios: Sequence[Scenario], plan: Plan, place: Place, number: int) -> Figures:
-    contender, cores = entry.contender, place.cores
-    site = place.site(contender, number)
-    figures: dict[str, float] = {}
-    with contender.services(site, cores.upstream) as services:
-        with _started(contender, place, site, services) as (program, ready_seconds):
-            if program is not None:
-                figures |= {"ready_us": ready_seconds * 1e6, "idle_rss_bytes": _idle_rss_bytes(program)}
-            target = contender.target(site)
-            if ask(target, "GET", target.container_path).get("id") != target.container_id:
-                raise Refused("the first container that came was another one")
-            stage = Stage(
-                target,
-                program,
-                (*place.origin.programs, *services.programs),
-                cores,
-                place.origin.big_file,
-                upload_target=partial(contender.upload_target, site, target),
-                registered=partial(contender.registered, site, services),
-                idle_rss_bytes=int(figures.get("idle_rss_bytes", 0)),
-                spread=contender.takes_all_cores,
-            )
-            _warm_up(stage, plan.warm_up_seconds)
-            for scenario in scenarios:
-                figures |= _measured(entry, scenario, stage, plan.repeat_seconds, place.patience)
-        shutil.rmtree(site.folder, ignore_errors=True)
-    return figures
+def _round(invited: Sequence[tuple[Part, Entry]], plan: Plan, place: Place, number: int, say: Say) -> None:
+    """Start them all, and let them take turns. One that breaks costs the others nothing."""
+    players: list[Player] = []
+    with contextlib.ExitStack() as started:
+        for part, entry in invited:
+            say(f"{time.strftime('%H:%M:%S')} round {number} of {plan.rounds}: {entry.contender.title} starts")
+            try:
+                stage = started.enter_context(on_stage(part.contender, place, number, plan.warm_up_seconds))
+            except Exception as error:
+                _leave_out(entry, number, error, say)
+            else:
+                players.append(Player(entry, stage, part.scenarios, stage.of_the_start()))
+        for scenario in dict.fromkeys(scenario for player in players for scenario in player.scenarios):
+            say(f"{time.strftime('%H:%M:%S')} round {number} of {plan.rounds}: {scenario.name}")
+            take_turns([player for player in players if scenario in player.scenarios], scenario)
+    for player in players:
+        if player.out is not None:
+            _leave_out(player.entry, number, player.out, say)
+        else:
+            player.entry.rounds.append(player.figures)
 
 
-def _measured(entry: Entry, scenario: Scenario, stage: Stage, repeat_seconds: float, patience: Patience) -> Figures:
-    figures: dict[str, float] = {}
-    measure, others = partial(scenario.measure, stage), f"{scenario.name}{OTHERS_SHARE}"
-    try:
-        figures |= least_disturbed(measure, others, repeat_seconds if scenario.repeatable else 0, patience)
-    except Refused as reason:
-        entry.refusals.append(f"{scenario.name}: {reason}")
-    if stage.program is not None:
-        figures[f"{scenario.name}_rss_bytes"] = stage.program.rss_bytes()
-    return figures
+def take_turns(players: Sequence[Player], scenario: Scenario) -> None:
+    """Measure each as often as the scenario has turns, each time another one first; what counts is the median."""
+    found: dict[int, list[Figures]] = {index: [] for index, player in enumerate(players) if player.out is None}
+    for turn in range(scenario.turns):
+        for step in range(len(players)):
+            index = (turn + step) % len(players)
+            if index not in found:
+                continue
+            figures = players[index].turn(scenario)
+            if figures is None:
+                del found[index]
+            else:
+                found[index].append(figures)
+    for index, turns in found.items():
+        players[index].figures |= medians(turns)
 
 
-@contextlib.contextmanager
-def _started(
-    contender: Contender, place: Place, site: Site, services: Services
-) -> Iterator[tuple[Program | None, float]]:
-    """The contender, answering, and how long that took it. Raises NotReady."""
-    launch = contender.launch(place.tools, site)
-    if launch is None:
-        yield None, 0.0
-        return
-    os.sync()  # else it would be disturbed by what others have left to be written
-    cores = place.cores
-    own = {cores.generator, cores.upstream, cores.contender} if contender.takes_all_cores else {cores.contender}
-    target = contender.first_target(site)
-    with Program(launch.argv, core=own, folder=site.folder, env={**launch.env, **services.env}) as program:
-        ready_seconds = program.wait_until_ready(
-            target.port, target.container_path, target.headers, within_seconds=contender.ready_within_seconds
-        )
-        yield program, ready_seconds
-
-
-def least_disturbed(measure: Callable[[], Figures], others: str, repeat_seconds: float, patience: Patience) -> Figures:
-    """The measurement during which everybody else used the least, which says nothing of how it went.
-
-    `others` is the figure that tells. Measures until nothing disturbs, or the time is up, or the run's patience is.
-    Raises Refused.
-    """
-    give_up_at = time.monotonic() + repeat_seconds
-    best = measure()
-    while best[others] > OTHERS_LIMIT and time.monotonic() < give_up_at and patience.left_seconds > 0:
-        with patience.spent():
-            best = min(best, measure(), key=lambda figures: figures[others])
-    return best
-
-
-def _idle_rss_bytes(program: Program) -> int:
-    """Its memory, once it has nothing left to do: some load what they need later after they are ready."""
-    before = program.cpu_seconds()
-    for _ in range(10):
-        time.sleep(0.5)
-        if (now := program.cpu_seconds()) - before < 0.02:
-            break
-        before = now
-    return program.rss_bytes()
-
-
-def _warm_up(stage: Stage, seconds: int) -> None:
-    with contextlib.suppress(Refused):  # what fails here fails again where it is measured, and is reported there
-        wrk.run(
-            stage.target.url(stage.target.container_path),
-            stage.target.headers,
-            connections=WARM_UP_CONNECTIONS,
-            seconds=seconds,
-            core=stage.cores.generator,
-        )
+def _leave_out(entry: Entry, number: int, error: Exception, say: Say) -> None:
+    """Of all rounds if it broke in the first, else of this one."""
+    say(f"  {entry.contender.title} is left out: {error!r}")
+    reason = str(error) if isinstance(error, NotReady | Refused | Unavailable) else repr(error)
+    if entry.rounds:
+        entry.refusals.append(f"round {number}: {reason}")
+    else:
+        entry.skipped = reason

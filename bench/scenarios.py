@@ -36,17 +36,31 @@ class Stage:
     upload_target: Callable[[], Target]
     registered: Callable[[], int | None]
     """How many containers are in its registry, where it has one."""
+    ready_seconds: float = 0.0
+    """From exec to its first answer."""
     idle_rss_bytes: int = 0
     """Before the first load."""
     spread: bool = False
     """Whether the contender runs on every core."""
 
+    def cpu_seconds(self) -> float:
+        """What the contender and all that serve it have used so far."""
+        return sum(program.cpu_seconds() for program in self.load) + (
+            self.program.cpu_seconds() if self.program is not None else 0.0
+        )
+
+    def of_the_start(self) -> dict[str, float]:
+        """The figures that are known before the first load."""
+        if self.program is None:
+            return {}
+        return {"ready_us": self.ready_seconds * 1e6, "idle_rss_bytes": self.idle_rss_bytes}
+
 
 class Scenario(ABC):
     """One kind of work. Its figures begin with its name; the one that ends in OTHERS_SHARE is always there."""
 
-    repeatable: bool = True
-    """Whether it is measured again where something disturbed it."""
+    turns: int = 1
+    """How often it is measured in a round, by turns with all others who are asked the same."""
 
     @property
     @abstractmethod
@@ -64,6 +78,7 @@ class Retrieve(Scenario):
 
     connections: int
     seconds: int
+    turns: int = 1
 
     @property
     def name(self) -> str:
@@ -82,6 +97,7 @@ class Create(Scenario):
 
     connections: int
     seconds: int
+    turns: int = 1
 
     @property
     def name(self) -> str:
@@ -106,6 +122,7 @@ class ListPage(Scenario):
 
     items: int
     seconds: int
+    turns: int = 1
 
     @property
     def name(self) -> str:
