@@ -63,6 +63,9 @@ class Attempt:
     ended_at: float | None = None
     status: int | None = None
     fault: str | None = None
+    """Why there is no whole answer."""
+    unsent: bool = False
+    """Whether it is certain that no byte of it reached the upstream."""
 
 
 @dataclass(slots=True, eq=False)

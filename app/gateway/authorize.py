@@ -74,7 +74,7 @@ class Gate:
             )
         return known
 
-    async def references(self, principal: Principal, exchange: Exchange) -> None:
+    async def check_references(self, principal: Principal, exchange: Exchange) -> None:
         """Check the containers and container files that a JSON body names. Raises GatewayError as `container` does."""
         said = exchange.request_json
         if said is None or principal.sees_all:

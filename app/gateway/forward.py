@@ -142,7 +142,7 @@ class Forwarder:
         """How many seconds to wait before asking again; None where that may not be."""
         if attempt.status is not None:  # its head came, and then it broke off
             self._tracks[attempt.deployment.name].circuit.failed(time.monotonic(), failure_of_fault(fault.kind))
-        attempt.fault = fault.detail
+        attempt.fault, attempt.unsent = fault.detail, not fault.request_sent
         if self._hooks.attempt_failed:
             await self._hooks.attempt_failed(exchange, attempt)
         if not operation.idempotent and (fault.request_sent or isinstance(exchange.upstream_body, Upload)):

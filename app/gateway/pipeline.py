@@ -1,17 +1,37 @@
 """The path of a request. Read this file first.
 
-The edge (`app/api`) has already found out who is asking (`authenticate`) and which of the nine operations it is. What
-happens then is the body of `Gateway.handle`, from top to bottom. A phase that mostly need not wait is first asked what
-it can say at once, which spares a coroutine, and waited for where that is nothing. What always happens, once, when the
-answer has been sent or could not be, is `settle`, called by whoever calls `handle` (`app/api/data_plane.py`).
+The edge (`app/api/data_plane.py`) has found out who is asking (`authenticate`: else 401) and which of the nine
+operations it is. What happens then is the body of `Gateway.handle`, from top to bottom, a file for each phase:
+
+1. `admit` counts the request against the rates of the key, its user and its team, and takes its parallel slots (429).
+   It comes first so that what is refused below counts too: whoever hammers at a closed door has a limit.
+2. `authorize`: may this key do this operation (403), on this container? Somebody else's is a 404, as one that does not
+   exist. Containers that a JSON body names are looked at as soon as it is read, in 3.
+3. `resolve` finds the provider, in header, query or body, and takes that out of what goes upstream (400).
+4. `place` finds the deployment. A container lives where it was made, and is asked for nowhere else, however ill that
+   deployment is; only a new one goes where all is well, and elsewhere if that cannot be reached (503 where none is).
+5. `forward` sends the request and waits for the head of the answer. Reads and deletions are tried again; what makes
+   something, only where no byte of it went out. An upstream's own error is passed on; no answer is a 502 or 504.
+6. `relay`, called by `forward`, makes an answer the reply: JSON is read whole and completed, a file is left to stream
+   while the edge sends it, as an upload does on its way up.
+7. `record` tells the registry and the ledger what the answer means. Only a deletion, and a use that prolongs what must
+   be paid for, are committed before the answer goes down.
+
+Last comes `settle`, once, whatever happened and also after a refusal: slots are given back, metrics, the request log.
+The edge calls it when the last byte is sent or cannot be.
+
+`create` and `lists` do 4 to 7 in their own way. A create reserves the most that the container may cost within every
+budget (429), and commits its intent before the upstream hears of it, the container before the answer; its
+`Idempotency-Key` gives an earlier answer again. A list of one's own comes from the registry, and goes nowhere.
+
+A phase that mostly need not wait says what it can at once, which spares a coroutine, and gives something to await where
+it cannot. Refusals are GatewayErrors, which the edge answers in OpenAI's shape.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable
 
-from app.domain.errors import ClientGone
 from app.domain.exchange import Exchange
 from app.domain.identity import Principal
 from app.gateway.admit import Admission
@@ -70,7 +90,7 @@ class Gateway:
             )
         provider = self._resolver.at_once(exchange, operation) or await self._resolver.resolve(exchange, operation)
         if exchange.request_json is not None:
-            await self._gate.references(principal, exchange)
+            await self._gate.check_references(principal, exchange)
 
         if operation is CONTAINERS_CREATE:
             self._admission.check_tier(exchange, principal)
@@ -85,18 +105,18 @@ class Gateway:
             )
             try:
                 reply = await self._forwarder.forward(exchange, operation, deployment)
-            except (ClientGone, asyncio.CancelledError):
-                self._recorder.abandoned(exchange, operation)
+            except BaseException:  # the client left, too
+                self._recorder.unanswered(exchange, operation)
                 raise
             if committing := self._recorder.record(exchange, operation, reply.status):
-                await _before(reply, committing)
+                await _holding(reply, committing)
 
         if self._hooks.response:
-            await _before(reply, self._hooks.response(exchange))
+            await _holding(reply, self._hooks.response(exchange))
         return reply
 
 
-async def _before(reply: Reply, work: Awaitable[None]) -> None:
+async def _holding(reply: Reply, work: Awaitable[None]) -> None:
     """Wait for what comes before the reply goes down; it is let go of where that ends otherwise."""
     try:
         await work

@@ -48,10 +48,13 @@ class Recorder:
             return None
         return self._coverage.used(container_id, now)
 
-    def abandoned(self, exchange: Exchange, operation: Operation) -> None:
-        """A client left before the answer came: its upstream may have taken the request for a use all the same."""
+    def unanswered(self, exchange: Exchange, operation: Operation) -> None:
+        """There is no answer, or nobody waited for it: its upstream may have taken the request for a use all the same,
+        unless no byte of it went out or it was refused."""
         ownership = exchange.ownership
-        if ownership is None or operation is CONTAINERS_DELETE or not exchange.attempts:
+        if ownership is None or operation is CONTAINERS_DELETE:
+            return
+        if all(attempt.unsent or (attempt.status or 0) >= 300 for attempt in exchange.attempts):
             return
         now = time.time()
         if not self._coverage.is_free(ownership.container_id, now):

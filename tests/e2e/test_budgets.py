@@ -192,6 +192,30 @@ async def test_what_the_client_has_already_is_a_use_too(tmp_path: Path) -> None:
         assert balance(tmp_path) == (22_500_000 + 1_500_000, 7_500_000, 1)
 
 
+async def test_a_request_that_broke_off_has_used_the_container_and_one_that_never_left_has_not(tmp_path: Path) -> None:
+    quay = Harbour()
+
+    async def breaks_off(peer: Peer) -> None:
+        while (request := await peer.request()).method == b"POST":
+            await quay._create(peer, request)
+        peer.reset()
+
+    async with fronting(tmp_path, breaks_off) as (gateway, upstream):
+        key = await gateway.make_key()
+        broken, unreachable = [(await create(gateway, key)).json()["id"] for _ in range(2)]
+        for container_id in (broken, unreachable):
+            if container_id == unreachable:
+                upstream.stop_listening()
+            answer = await gateway.client.get(f"/v1/containers/{container_id}/files", headers=bearer(key))
+            assert (answer.status_code, answer.json()["error"]["code"]) == (502, "upstream_unreachable")
+        held = "SELECT container_id, reserved_nanousd FROM holds"
+        await until(lambda: sum(row["reserved_nanousd"] for row in query(tmp_path, held)) > 2 * 22_500_000)
+    assert {row["container_id"]: row["reserved_nanousd"] for row in query(tmp_path, held)} == {
+        broken: 22_500_000 + 1_500_000,
+        unreachable: 22_500_000,
+    }
+
+
 async def test_what_has_expired_is_settled_without_asking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.main.CLOSE_SECONDS", 0.1)
     quay = Harbour()

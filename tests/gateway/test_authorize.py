@@ -165,7 +165,7 @@ async def check(registry: Registry, body: Any, who: Principal = US) -> str | Non
     exchange = opened_exchange()
     exchange.request_json = body
     try:
-        await registry.gate.references(who, exchange)
+        await registry.gate.check_references(who, exchange)
     except GatewayError as refused:
         return f"{refused.code}: {refused.message}"
     return None
