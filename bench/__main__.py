@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -53,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     document: dict[str, Any] = {}
     for document in _measured(_plan(options), cores, machine.description(available)):
         RESULTS.mkdir(exist_ok=True)
-        latest.write_text(json.dumps(document, indent=1) + "\n")
+        latest.write_text(_json(document))
         latest.with_suffix(".svg").write_text(picture.svg(document))
     _print(document, report.aligned)
     print(f"\nmedians of {document['rounds']}; every figure is in {latest.relative_to(ROOT)}, a picture beside it")
@@ -99,6 +100,11 @@ def _measured(wanted: rounds.Plan, cores: Cores, about: dict[str, Any]) -> Itera
                 "file_bytes": wanted.big_bytes,
             }
             yield report.document(entries, context)
+
+
+def _json(document: Mapping[str, Any]) -> str:
+    """With the turns of a figure on one line."""
+    return re.sub(r"\[[-+\d.e,\s]+\]", lambda turns: " ".join(turns[0].split()), json.dumps(document, indent=1)) + "\n"
 
 
 def _print(document: Mapping[str, Any], form: Callable[[Sequence[Sequence[str]]], str]) -> None:

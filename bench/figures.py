@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from operator import sub, truediv
 
 Figures = Mapping[str, float]
-"""What one round measured, by name. The unit is the end of the name: `_us`, `_bytes`, `_per_second`, `_share`."""
+"""What was measured once, by name. The unit is the end of the name: `_us`, `_bytes`, `_per_second`, `_share`."""
+
+Turns = Mapping[str, Sequence[float]]
+"""The figures of one round, each as often as it was measured, in the order of the turns."""
 
 
 class Refused(Exception):
@@ -20,44 +25,43 @@ class Unavailable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """One figure in each of its rounds, in their order."""
+    """One figure in every turn of every round, in their order."""
 
-    rounds: tuple[float, ...]
+    values: tuple[float, ...]
 
     @property
     def median(self) -> float:
-        """Of all rounds."""
-        return statistics.median(self.rounds)
+        """Of all turns."""
+        return statistics.median(self.values)
 
     @property
     def lowest(self) -> float:
-        """Of all rounds."""
-        return min(self.rounds)
+        """Of all turns."""
+        return min(self.values)
 
     @property
     def highest(self) -> float:
-        """Of all rounds."""
-        return max(self.rounds)
+        """Of all turns."""
+        return max(self.values)
 
     def beside(self, other: Summary) -> float:
-        """As a multiple of another's: the median of what it was in each round, where they were measured by turns.
+        """As a multiple of another's, turn by turn: the median."""
+        return self._compared(other, truediv)
 
-        Where one of them has not all rounds, of the medians.
-        """
-        if len(self.rounds) != len(other.rounds):
-            return self.median / other.median
-        return statistics.median(mine / theirs for mine, theirs in zip(self.rounds, other.rounds, strict=True))
+    def more_than(self, other: Summary) -> float:
+        """How much more it is than another's, turn by turn: the median."""
+        return self._compared(other, sub)
+
+    def _compared(self, other: Summary, how: Callable[[float, float], float]) -> float:
+        """Of the medians, where one of them missed a turn and nobody can tell which belong together."""
+        if len(self.values) != len(other.values):
+            return how(self.median, other.median)
+        return statistics.median(map(how, self.values, other.values))
 
 
-def summarise(rounds: Sequence[Figures]) -> dict[str, Summary]:
+def summarise(rounds: Sequence[Turns]) -> dict[str, Summary]:
     """Every figure that all rounds have. One that a round lacks was refused there, and is left out."""
-    return {name: Summary(tuple(figures[name] for figures in rounds)) for name in _in_all(rounds)}
-
-
-def medians(turns: Sequence[Figures]) -> dict[str, float]:
-    """Of every figure that all turns have."""
-    return {name: statistics.median(figures[name] for figures in turns) for name in _in_all(turns)}
-
-
-def _in_all(several: Sequence[Figures]) -> list[str]:
-    return [name for name in (several[0] if several else ()) if all(name in figures for figures in several)]
+    if not rounds:
+        return {}
+    complete = [name for name in rounds[0] if all(name in turns for turns in rounds)]
+    return {name: Summary(tuple(chain.from_iterable(turns[name] for turns in rounds))) for name in complete}

@@ -123,7 +123,11 @@ class Program:
 
     def rss_bytes(self) -> int:
         """Resident memory of all its processes now."""
-        return sum(process.memory_info().rss for process in self._family())
+        total = 0
+        for process in self._family():
+            with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended
+                total += process.memory_info().rss
+        return total
 
     def forget_peak(self) -> None:
         """Start to watch for a new peak of resident memory."""

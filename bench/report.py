@@ -177,7 +177,7 @@ def _lines(row: Row, part: Summaries, baseline: str) -> list[list[str]]:
     if row.compared and mark is not None:
         lines.append(line(f"  beside {baseline}", lambda one: times(one.beside(mark))))
     if row.added and direct is not None:
-        lines.append(line("  added", lambda one: row.text(one.median - direct.median)))
+        lines.append(line("  added", lambda one: row.text(one.more_than(direct))))
     return lines
 
 

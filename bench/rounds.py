@@ -7,10 +7,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 
 from bench import upstream
 from bench.contenders.contender import Contender
-from bench.figures import Figures, Refused, Unavailable, medians
+from bench.figures import Figures, Refused, Turns, Unavailable
 from bench.machine import Cores
 from bench.program import NotReady
 from bench.scenarios import Scenario, Stage
@@ -53,19 +54,21 @@ class Entry:
     version: str = ""
     skipped: str | None = None
     """Why it took no part."""
-    rounds: list[Figures] = field(default_factory=list)
+    rounds: list[Turns] = field(default_factory=list)
     refusals: list[str] = field(default_factory=list)
     """Measurements that do not count, and why."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Player:
     """One contender in one round."""
 
     entry: Entry
     stage: Stage
     scenarios: tuple[Scenario, ...]
-    figures: dict[str, float]
+    leave: Callable[[], None]
+    """Stop it. May be called twice."""
+    turns: dict[str, Sequence[float]]
     """What is known of this round."""
     out: Exception | None = None
     """Why it plays no more."""
@@ -73,20 +76,17 @@ class Player:
     def turn(self, scenario: Scenario) -> Figures | None:
         """Measure once, and wait until it is at rest. None where that does not count, and is not to be tried again."""
         try:
-            return self._measured(scenario)
+            figures = dict(scenario.measure(self.stage))
+            come_to_rest(self.stage.cpu_seconds)
+            if (program := self.stage.program) is not None:
+                figures[f"{scenario.name}_rss_bytes"] = program.rss_bytes()
         except Refused as reason:
             self.entry.refusals.append(f"{scenario.name}: {reason}")
+            return None
         except Exception as error:
             self.out = error
-        return None
-
-    def _measured(self, scenario: Scenario) -> Figures:
-        try:
-            figures = dict(scenario.measure(self.stage))
-        finally:
-            come_to_rest(self.stage.cpu_seconds)
-        if (program := self.stage.program) is not None:
-            figures[f"{scenario.name}_rss_bytes"] = program.rss_bytes()
+            self.leave()
+            return None
         return figures
 
 
@@ -126,42 +126,41 @@ def _admit(contender: Contender, plan: Plan, tools: Path) -> Entry:
 
 
 def _round(invited: Sequence[tuple[Part, Entry]], plan: Plan, place: Place, number: int, say: Say) -> None:
-    """Start them all, and let them take turns. One that breaks costs the others nothing."""
+    """Start them all, and let them take turns. One that breaks is stopped, and costs the others nothing."""
     players: list[Player] = []
     with contextlib.ExitStack() as started:
         for part, entry in invited:
             say(f"{time.strftime('%H:%M:%S')} round {number} of {plan.rounds}: {entry.contender.title} starts")
+            own = started.enter_context(contextlib.ExitStack())
             try:
-                stage = started.enter_context(on_stage(part.contender, place, number, plan.warm_up_seconds))
+                stage = own.enter_context(on_stage(part.contender, place, number, plan.warm_up_seconds))
             except Exception as error:
                 _leave_out(entry, number, error, say)
             else:
-                players.append(Player(entry, stage, part.scenarios, stage.of_the_start()))
+                turns: dict[str, Sequence[float]] = {name: [one] for name, one in stage.of_the_start().items()}
+                players.append(Player(entry, stage, part.scenarios, own.close, turns))
         for scenario in dict.fromkeys(scenario for player in players for scenario in player.scenarios):
             say(f"{time.strftime('%H:%M:%S')} round {number} of {plan.rounds}: {scenario.name}")
-            take_turns([player for player in players if scenario in player.scenarios], scenario)
-    for player in players:
-        if player.out is not None:
-            _leave_out(player.entry, number, player.out, say)
-        else:
-            player.entry.rounds.append(player.figures)
-
-
-def take_turns(players: Sequence[Player], scenario: Scenario) -> None:
-    """Measure each as often as the scenario has turns, each time another one first; what counts is the median."""
-    found: dict[int, list[Figures]] = {index: [] for index, player in enumerate(players) if player.out is None}
-    for turn in range(scenario.turns):
-        for step in range(len(players)):
-            index = (turn + step) % len(players)
-            if index not in found:
-                continue
-            figures = players[index].turn(scenario)
-            if figures is None:
-                del found[index]
+            take_turns([player for player in players if scenario in player.scenarios], scenario, Random(number))
+        for player in players:
+            if player.out is not None:
+                _leave_out(player.entry, number, player.out, say)
             else:
-                found[index].append(figures)
-    for index, turns in found.items():
-        players[index].figures |= medians(turns)
+                player.entry.rounds.append(player.turns)
+
+
+def take_turns(players: Sequence[Player], scenario: Scenario, random: Random) -> None:
+    """Measure each as often as the scenario has turns, each time in another order. Who fails once is asked no more."""
+    found: dict[Player, list[Figures]] = {player: [] for player in players if player.out is None}
+    for _ in range(scenario.turns):
+        for player in random.sample(list(found), len(found)):
+            figures = player.turn(scenario)
+            if figures is None:
+                del found[player]
+            else:
+                found[player].append(figures)
+    for player, turns in found.items():
+        player.turns |= {name: [figures[name] for figures in turns] for name in turns[0]}
 
 
 def _leave_out(entry: Entry, number: int, error: Exception, say: Say) -> None:

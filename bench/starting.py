@@ -55,6 +55,7 @@ def on_stage(contender: Contender, place: Place, number: int, warm_up_seconds: i
         ):
             if program is not None:
                 come_to_rest(program.cpu_seconds)
+            idle_rss_bytes = program.rss_bytes() if program is not None else 0
             target = contender.target(site)
             if ask(target, "GET", target.container_path).get("id") != target.container_id:
                 raise Refused("the first container that came was another one")
@@ -67,10 +68,11 @@ def on_stage(contender: Contender, place: Place, number: int, warm_up_seconds: i
                 upload_target=partial(contender.upload_target, site, target),
                 registered=partial(contender.registered, site, services),
                 ready_seconds=ready_seconds,
-                idle_rss_bytes=program.rss_bytes() if program is not None else 0,
+                idle_rss_bytes=idle_rss_bytes,
                 spread=contender.takes_all_cores,
             )
             _warm_up(stage, warm_up_seconds)
+            come_to_rest(stage.cpu_seconds)
             yield stage
     finally:
         shutil.rmtree(site.folder, ignore_errors=True)
@@ -85,7 +87,6 @@ def _started(
     if launch is None:
         yield None, 0.0
         return
-    os.sync()  # else it would be disturbed by what others have left to be written
     cores = place.cores
     own = {cores.generator, cores.upstream, cores.contender} if contender.takes_all_cores else {cores.contender}
     target = contender.first_target(site)
@@ -98,7 +99,8 @@ def _started(
 
 def come_to_rest(cpu_seconds: Callable[[], float]) -> None:
     """Wait until it has nothing left to do, or for some seconds: some load what they need later after they are ready,
-    and some are still busy with a load that has gone."""
+    and some are still busy with a load that has gone, or have left much to be written to the disk."""
+    os.sync()
     before = cpu_seconds()
     for _ in range(_REST_LOOKS):
         time.sleep(REST_SECONDS)

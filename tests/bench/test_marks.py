@@ -17,7 +17,8 @@ KINDS = (
 
 
 def document(**figures: dict[str, float]) -> dict[str, Any]:
-    return {"contenders": {title.replace("_", " "): {"rounds": [ours]} for title, ours in figures.items()}}
+    rounds = {title: {name: [figure] for name, figure in one.items()} for title, one in figures.items()}
+    return {"contenders": {title.replace("_", " "): {"rounds": [one]} for title, one in rounds.items()}}
 
 
 def found(text: str, **figures: dict[str, float]) -> list[str]:

@@ -9,14 +9,11 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 def document(**speeds: tuple[float, float, float]) -> dict[str, Any]:
-    """Of contenders with these speeds of retrieving, one for each round."""
+    """Of contenders with these speeds of retrieving, one for each turn."""
     return {
         "rounds": 3,
         "machine": {"cpu": "a <fast> one"},
-        "contenders": {
-            title: {"rounds": [{"retrieve_64_per_second": speed} for speed in rounds]}
-            for title, rounds in speeds.items()
-        },
+        "contenders": {title: {"rounds": [{"retrieve_64_per_second": turns}]} for title, turns in speeds.items()},
     }
 
 
