@@ -76,7 +76,7 @@ def full(rounds: int) -> Plan:
 def quick(rounds: int) -> Plan:
     """The essentials, with less of everything: under two minutes where there is one round."""
     size = GIBIBYTE // 4
-    retrieve, create = Retrieve(64, 1, turns=3), Create(64, 1, turns=2)
+    retrieve, create = Retrieve(64, 2, turns=2), Create(64, 2, turns=2)
     files = (Download(size, within_seconds=60), Upload(size, within_seconds=60))
     peers = _beside_each_other((Retrieve(1, 1, turns=2), retrieve, create, *files), None)
     return Plan(

@@ -223,9 +223,9 @@ def remarks(document: Mapping[str, Any]) -> list[str]:
 def _disturbances(title: str, figures: Mapping[str, Summary]) -> list[str]:
     found = []
     disturbed = [
-        f"{name.removesuffix(OTHERS_SHARE)} {percent(one.highest)}"
+        f"{name.removesuffix(OTHERS_SHARE)} {percent(one.median)}"
         for name, one in figures.items()
-        if name.endswith(OTHERS_SHARE) and one.highest > OTHERS_LIMIT
+        if name.endswith(OTHERS_SHARE) and one.median > OTHERS_LIMIT
     ]
     if disturbed:
         found.append(f"{title} was disturbed: something else used, of one of the cores, in {', in '.join(disturbed)}")
