@@ -21,7 +21,6 @@ import sys
 import time
 import traceback
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any, Final, Literal
 
 import orjson
@@ -202,7 +201,7 @@ def _finished(event: Event) -> dict[str, Any]:
     for name, value in event.items():
         if value is None:
             fields[name] = None
-        elif _is_secret(name):
+        elif is_credential_name(name):
             fields[name] = REDACTED
         else:
             fields[name] = value if type(value) in _AS_THEY_ARE else _shown(value)
@@ -213,7 +212,6 @@ def _finished(event: Event) -> dict[str, Any]:
 
 
 _AS_THEY_ARE: Final = frozenset({int, float, bool})
-_is_secret = lru_cache(maxsize=1024)(is_credential_name)
 
 
 def _shown(value: Any) -> Any:

@@ -16,7 +16,7 @@ import re
 import sys
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import unquote
 
 import orjson
@@ -35,8 +35,9 @@ MAX_NAME_CHARS: Final = 128
 _PIECE_CHARS: Final = 256 * 1024
 """Long strings are hashed in pieces, so that the interpreter lock is free in between."""
 
-_KEY: Final = r"(?:(?<![A-Za-z0-9])|(?<=\\[bfnrt])|(?<=\\u[0-9a-f]{4}))sk-[A-Za-z0-9_\-]{4,}"
-"""`sk-` at the start of a word, or after an escape of JSON, whose last letter is no part of the word."""
+_KEY: Final = r"sk-(?:(?<![A-Za-z0-9]sk-)|(?<=\\[bfnrt]sk-)|(?<=\\u[0-9a-f]{4}sk-))[A-Za-z0-9_\-]{4,}"
+"""`sk-` at the start of a word, or after an escape of JSON, whose last letter is no part of the word. What begins
+with a text is searched for quickly."""
 _KEY_IN_TEXT: Final = re.compile(_KEY)
 _KEY_IN_BYTES: Final = re.compile(_KEY.encode())
 _MASKED: Final = "sk-" + REDACTED
@@ -47,9 +48,13 @@ _CREDENTIAL_NAME: Final = re.compile(
     re.IGNORECASE,
 )
 
-_NAMES_WITH_RULES: Final = ("domain_secrets", "skills")
+_BLOCK_CHARS: Final = MAX_STRING_CHARS // 2
+_ESCAPE: Final = re.compile(rb"\\.")
+"""Of `\\u00e9` the first two bytes."""
+_ASCII_ESCAPE: Final = re.compile(rb"\\u00[2-7]")
+"""Of what needs none: a key may hide behind it."""
 
-_AS_IT_IS: Final = object()
+_NAMES_WITH_RULES: Final = ("domain_secrets", "skills")
 
 
 def redact(value: Any, max_chars: int = 16 * 1024) -> Any:
@@ -61,34 +66,39 @@ def redact(value: Any, max_chars: int = 16 * 1024) -> Any:
     return _Copy(max_chars).of(value, MAX_DEPTH, "")
 
 
-def redact_json(text: bytes, max_chars: int = 16 * 1024, *, plain: Any = None) -> Any:
-    """What `redact` gives for the value of a JSON text, or `plain` where that is the value itself.
+def redact_json(text: bytes, max_chars: int = 16 * 1024) -> Any:
+    """What `redact` gives for the value of a JSON text. Raises ValueError where it is not JSON.
 
-    Raises ValueError where it is not JSON.
-
-    Most texts are short and hold no name that any rule is about: they need no copy, which is ten times as fast.
+    Most texts hold no name that any rule is about: they need no copy, which is ten times as fast.
     """
     value = orjson.loads(text)
-    if len(text) > min(max_chars, MAX_STRING_CHARS) or b"\\" in text or not text.isascii():
-        return redact(value, max_chars)
-    # Of a name that is there twice only the last is parsed: the text, which has no escapes, has more quotes than that.
-    if (b"-" in text and b"sk-" in text) or 2 * _plain_strings(value, MAX_DEPTH) != text.count(b'"'):
-        return redact(value, max_chars)
-    return value if plain is None else plain
+    return value if _is_plain(text, value, max_chars) else redact(value, max_chars)
 
 
-def redacted_json(text: bytes, max_chars: int = 16 * 1024) -> bytes:
-    """The same as one line of JSON, keys in texts masked too: the text itself where there is nothing to hide."""
-    value = redact_json(text, max_chars, plain=_AS_IT_IS)
-    if value is _AS_IT_IS and b"\n" not in text and b"\r" not in text:
-        return text
-    if value is _AS_IT_IS:
-        value = orjson.loads(text)
+class Shown(NamedTuple):
+    """A JSON text as it may be shown."""
+
+    line: bytes
+    """One line of JSON."""
+    is_whole: bool
+    """Whether nothing of it is hidden or left out."""
+
+
+def redacted_json(text: bytes, max_chars: int = 16 * 1024) -> Shown:
+    """The same as one line of JSON, keys in texts masked too: the text itself where there is nothing to hide.
+
+    Raises ValueError where it is not JSON.
+    """
+    value = orjson.loads(text)
+    if _is_plain(text, value, max_chars):
+        return Shown(text if b"\n" not in text and b"\r" not in text else orjson.dumps(value), True)
+    redacted = redact(value, max_chars)
     try:
-        line = orjson.dumps(value)
+        line = orjson.dumps(redacted)
     except TypeError:  # half of a surrogate pair
-        line = json.dumps(value).encode("ascii")
-    return redact_bytes(line)
+        line = json.dumps(redacted).encode("ascii")
+    shown = redact_bytes(line)
+    return Shown(shown, shown == line and redacted == value)
 
 
 def redact_text(text: str) -> str:
@@ -113,6 +123,7 @@ def redact_bytes(line: bytes) -> bytes:
     return _KEY_IN_BYTES.sub(_MASKED.encode(), line) if b"sk-" in line else line
 
 
+@lru_cache(maxsize=1024)
 def is_credential_name(name: str) -> bool:
     """Whether a field of this name holds a secret: `api_key`, `X-Api-Key`, `clientSecret`, `db.password`."""
     return _CREDENTIAL_NAME.search(name) is not None
@@ -121,6 +132,25 @@ def is_credential_name(name: str) -> bool:
 def digest_of_bytes(body: bytes) -> dict[str, Any]:
     """Size and hash of bytes that are not shown."""
     return {"bytes": len(body), "sha256": hashlib.sha256(body).hexdigest()}
+
+
+def _is_plain(text: bytes, value: Any, max_chars: int) -> bool:
+    """Whether a JSON text of this value is short and holds nothing that any rule is about."""
+    if len(text) > max_chars:
+        return False
+    bare = text
+    if b"\\" in text:
+        if b"sk-" in text or _ASCII_ESCAPE.search(text):
+            return False
+        bare = _ESCAPE.sub(b"_", text)
+    elif b"sk-" in text and _KEY_IN_BYTES.search(text):
+        return False
+    # Of a name that is there twice only the last is parsed: the text has more quotes than that.
+    if 2 * _plain_strings(value, MAX_DEPTH) != bare.count(b'"'):
+        return False
+    # A longer string than MAX_STRING_CHARS would fill one of these.
+    blocks = range(0, len(bare) - _BLOCK_CHARS + 1, _BLOCK_CHARS) if len(bare) > MAX_STRING_CHARS else ()
+    return all(bare.find(b'"', start, start + _BLOCK_CHARS) >= 0 for start in blocks)
 
 
 def _plain_strings(value: Any, depth: int) -> int:

@@ -18,8 +18,16 @@ def entries() -> list[Entry]:
             Quaymaster(),
             "0.1.0",
             rounds=[
-                {"retrieve_64_per_second": [10_000], "retrieve_1_p50_us": [120], "retrieve_64_others_share": [0.3, 0.9]},
-                {"retrieve_64_per_second": [12_000], "retrieve_1_p50_us": [140], "retrieve_64_others_share": [0.0, 0.1, 0.3]},
+                {
+                    "retrieve_64_per_second": [10_000],
+                    "retrieve_1_p50_us": [120],
+                    "retrieve_64_others_share": [0.3, 0.9],
+                },
+                {
+                    "retrieve_64_per_second": [12_000],
+                    "retrieve_1_p50_us": [140],
+                    "retrieve_64_others_share": [0.0, 0.1, 0.3],
+                },
             ],
         ),
         Entry(Quaymaster(title="10 keys"), rounds=[{"retrieve_64_per_second": [11_000], "list_20_p50_us": [900]}]),

@@ -96,6 +96,10 @@ def test_no_canary_survives_in_the_text_of_an_answer(body: Any, ascii_only: bool
     except ValueError:  # lone surrogates are not JSON for us
         return
     assert CANARY not in redact_bytes(orjson.dumps(redacted)).decode()
+    shown = redacted_json(text)
+    assert CANARY not in shown.line.decode()
+    assert CANARY not in repr(orjson.loads(shown.line))
+    assert not shown.is_whole
 
 
 @pytest.mark.parametrize("name", ["token", "Bearer", "credential", "secret", "auth", "cookie", "api-key", "passwd"])
@@ -114,7 +118,8 @@ def test_names_that_a_quick_look_finds(name: str) -> None:
     ],
 )
 def test_what_a_later_name_replaces_is_not_shown(text: str) -> None:
-    assert CANARY.encode() not in redacted_json((text % CANARY).encode())
+    shown = redacted_json((text % CANARY).encode())
+    assert CANARY.encode() not in shown.line
 
 
 @pytest.mark.parametrize("name", ["pass\\u0077ord", "\u017fecret", "to\u212aen", "API_KEY", "skills\\u0020token"])
@@ -130,6 +135,54 @@ def test_the_quick_way_for_answers_gives_the_same(value: Any) -> None:
     except TypeError:  # integers beyond 64 bits
         return
     assert redact_json(text) == redact(orjson.loads(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a":"café 数 \U0001f600"}',
+        '{"a":"caf\\u00e9 \\ud83d\\ude00 \\"quoted\\" \\\\ \\/ line\\nline"}',
+        '{"a":"task-list","disk-image":"risk-averse, desk-1234"}',
+        '{"a":"sk-","b":["x\\\\"]}',
+        json.dumps([{"name": "n" * 4096}] * 3),
+        json.dumps({"data": [{"id": f"cntr_{number:048}", "status": "running"} for number in range(100)]}),
+        '{"skills":[],"token":null,"api_key":false}',
+    ],
+)
+def test_what_has_nothing_to_hide_is_shown_whole(text: str) -> None:
+    shown = redacted_json(text.encode(), 100_000)
+    assert orjson.loads(shown.line) == orjson.loads(text)
+    assert shown.is_whole
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a":"\\u0073k-canary-7f3a"}',
+        '{"a":"s\\u006b-canary-7f3a"}',
+        '{"a":"sk\\u002dcanary-7f3a"}',
+        '{"a":"\\u00E9sk-canary-7f3a"}',
+        '{"a":"line\\nsk-canary-7f3a"}',
+        '{"a":"ésk-canary-7f3a"}',
+        '{"a":"\\\\","password":"canary-7f3a"}',
+        '{"a":"\\"","password":"canary-7f3a","b":"\\""}',
+    ],
+)
+def test_nothing_hides_behind_an_escape(text: str) -> None:
+    shown = redacted_json(text.encode())
+    assert CANARY not in repr(orjson.loads(shown.line))
+    assert not shown.is_whole
+
+
+@pytest.mark.parametrize("text", ['"%s"' % ("\\n" * 4097), '"%s"' % ("\\u00e9" * 4097), '"%s"' % ("x" * 4097)])
+def test_a_long_string_is_seen_whatever_it_is_made_of(text: str) -> None:
+    assert orjson.loads(redacted_json(text.encode(), 100_000).line)["chars"] == 4097
+
+
+def test_what_is_left_out_is_not_whole() -> None:
+    shown = redacted_json(json.dumps(["x" * 1000] * 20).encode())
+    assert TRUNCATED.encode() in shown.line
+    assert not shown.is_whole
 
 
 names = st.sampled_from(["domain_secrets", "Skills", "data", "domain", "keys", "x" * 200, "sk-abcdef"]) | st.text(

@@ -153,11 +153,11 @@ class Pen:
         if len(body) > MAX_PARSED_BYTES:
             return _dumped(digest_of_bytes(body)).decode()
         try:
-            redacted = redacted_json(body, max_chars)
+            line, is_whole = redacted_json(body, max_chars)
         except ValueError:
             return _dumped(digest_of_bytes(body)).decode()
-        shown = redacted.decode()
-        if redacted is body and len(body) <= MAX_REMEMBERED_BYTES:
+        shown = line.decode()
+        if is_whole and len(body) <= MAX_REMEMBERED_BYTES:
             if len(self._harmless) >= MAX_REMEMBERED:
                 self._harmless.clear()
             self._harmless[body] = shown
