@@ -24,8 +24,9 @@ run: .venv/runtime  ## Set up and start the gateway on http://127.0.0.1:4000 (no
 demo: .venv/dev  ## The whole life of a container against the running gateway, with the OpenAI SDK
 	@exec $(BIN)/python -m app demo
 
+# Three on two cores: one of them mostly waits, for a child, a disk or a lease.
 test: .venv/dev  ## Set up and run every test
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile
 
 check: .venv/dev  ## Lint, format, types, layers
 	$(BIN)/ruff format --check .

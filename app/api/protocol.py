@@ -8,7 +8,7 @@ It is a protocol for uvicorn's server, which accepts connections, keeps the date
 - A body, an answer: STALL_SECONDS in which the client neither sends nor takes a byte that is due.
 - What nobody wants any more (the body of a request that was refused, say): LINGER_SECONDS, in which it is thrown away,
   so that the client gets to read its answer.
-- Between requests: the server's `timeout_keep_alive`.
+- Between requests: the server's `timeout_keep_alive`, and LAST_CALL_SECONDS once the process is to stop.
 - Requests sent ahead: MAX_AHEAD. Those before are answered, then the connection is closed.
 """
 
@@ -45,6 +45,9 @@ STALL_SECONDS: Final = 120.0
 """The longest silence of a client that owes us a body, and the longest time for which it takes no byte of an answer."""
 LINGER_SECONDS: Final = 10.0
 """How long a client that was answered may go on sending."""
+LAST_CALL_SECONDS: Final = 0.5
+"""How long a connection that nobody uses stays when the process is to stop. What its client has just sent, or sends
+before it can know, is answered, and told that the connection ends: who asks on without a pause would lose a request."""
 DOUBT_SECONDS: Final = 5.0
 """A connection that ends so soon after an answer may have ended before the client had it."""
 MAX_AHEAD: Final = 32
@@ -56,8 +59,8 @@ log = structlog.get_logger()
 _Part = Literal["nothing", "head", "body"]
 """What of a request is arriving. Words: an Enum's members take 50 ns each to look up, ten times a request."""
 
-_Awaited = Literal["request", "head", "rest"]
-"""What a client has a time for: to ask on, to send a head, to send what nobody wants any more."""
+_Awaited = Literal["request", "head", "rest", "last request"]
+"""What a client has a time for: to ask on, to send a head, to send what nobody wants any more, to ask once more."""
 
 
 class Dated:
@@ -103,6 +106,8 @@ class GatewayProtocol(asyncio.Protocol):
     """The head of a request that offers another protocol, without the offer."""
     _refusal: GatewayError | None = None
     _refused = False
+    _stopping = False
+    """Whether the process is to stop: no request is to come after the next."""
     _awaited: _Awaited | None = None
     """What the client has a time for."""
     _latest: Turn | None = None
@@ -214,11 +219,14 @@ class GatewayProtocol(asyncio.Protocol):
     # What the server calls.
 
     def shutdown(self) -> None:
-        """The process is to stop: finish what is being answered, and close."""
-        if self._turns and not self._refused:
+        """The process is to stop: finish what is being answered, or is asked now, and close."""
+        self._stopping = True
+        if self._refused:
+            self.close()
+        elif self._turns:
             self._turns[-1].keep_alive = False
         else:
-            self.close()
+            self._await("last request", LAST_CALL_SECONDS)
 
     # What the parser calls.
 
@@ -258,6 +266,8 @@ class GatewayProtocol(asyncio.Protocol):
             self._latest = Lane(self, self.data_plane, found, head)
         else:
             self._latest = AsgiTurn(self, head, self._app, self._server.default_headers)
+        if self._stopping:
+            self._latest.keep_alive = False
         self._turns.append(self._latest)
         self._doubt = None
         self._part = "body"
@@ -361,7 +371,7 @@ class GatewayProtocol(asyncio.Protocol):
         elif not (self._refused or self.transport.is_closing()):
             if self._part == "body":
                 self._await("rest", LINGER_SECONDS)
-            else:
+            elif not self._stopping:
                 self._await("head", HEAD_SECONDS)
 
     def _await(self, awaited: _Awaited, seconds: float) -> None:

@@ -22,8 +22,8 @@ import pytest
 
 from quaymaster.operations import OPERATIONS
 from tests.e2e.gateway import MASTER_KEY, ROOT, RunningGateway, clean_environment, forwarding_to, running_gateway
+from tests.e2e.raw import RawAnswer, raw_connection
 from tests.e2e.raw import head as request_head
-from tests.e2e.raw import raw_connection
 from tests.fakes.scripted import Peer, ScriptedUpstream, answers, head, reply
 
 CONTAINER = "cntr_" + "ab" * 24
@@ -242,6 +242,27 @@ async def test_a_request_in_flight_is_answered(tmp_path: Path, number: signal.Si
             assert await ended(gateway) == 0
     assert (answer.status, answer.json(), answer.headers["connection"]) == (200, {"id": "x"}, "close")
     assert gateway.log(answer.headers["x-request-id"])["outcome"] == "answered"
+
+
+async def test_who_asks_on_without_a_pause_is_told_that_this_was_the_last_answer(tmp_path: Path) -> None:
+    """A client cannot know that its connection is about to end: what it has just sent must not be lost."""
+    with running_gateway(tmp_path) as gateway:
+
+        async def ask_on() -> RawAnswer:
+            async with raw_connection(gateway.port) as client:
+                while True:
+                    await client.send(request_head("GET", "/v1/containers"))
+                    if (answer := await client.answer()).headers.get("connection") == "close":
+                        assert await client.closed() == b""
+                        return answer
+                    begun.set()
+
+        begun = asyncio.Event()
+        asking = asyncio.gather(*(ask_on() for _ in range(16)))
+        await begun.wait()
+        gateway.process.terminate()
+        assert [answer.status for answer in await asking] == [200] * 16
+        assert await ended(gateway) == 0
 
 
 async def test_a_transfer_has_until_the_drain_is_over(tmp_path: Path) -> None:
