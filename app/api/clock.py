@@ -1,10 +1,14 @@
-"""The time that a client has."""
+"""The time that a client has, and the time that it is told."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
 from math import inf
+
+from uvicorn.server import ServerState
+
+from app.domain.ports import RawHeaders
 
 
 class Deadline:
@@ -55,3 +59,21 @@ class Deadline:
 
 def _nobody_waits() -> None:
     """What a deadline that is closed calls."""
+
+
+class Dated:
+    """The lines that every answer's head begins with, joined anew when the server makes them anew: each second."""
+
+    __slots__ = ("_headers", "_lines", "_server")
+
+    def __init__(self, server: ServerState) -> None:
+        self._server = server
+        self._headers: RawHeaders | None = None
+        self._lines = b""
+
+    def __call__(self) -> bytes:
+        """Those of now."""
+        headers = self._server.default_headers
+        if headers is not self._headers:
+            self._headers, self._lines = headers, b"".join([b"%b: %b\r\n" % header for header in headers])
+        return self._lines

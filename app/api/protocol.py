@@ -27,7 +27,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.protocols.utils import get_remote_addr
 from uvicorn.server import ServerState
 
-from app.api.clock import Deadline
+from app.api.clock import Dated, Deadline
 from app.api.data_plane import DataPlane
 from app.api.errors import rendered
 from app.api.failing import new_request_id
@@ -61,24 +61,6 @@ _Part = Literal["nothing", "head", "body"]
 
 _Awaited = Literal["request", "head", "rest", "last request"]
 """What a client has a time for: to ask on, to send a head, to send what nobody wants any more, to ask once more."""
-
-
-class Dated:
-    """The lines that every answer's head begins with, joined anew when the server makes them anew: each second."""
-
-    __slots__ = ("_headers", "_lines", "_server")
-
-    def __init__(self, server: ServerState) -> None:
-        self._server = server
-        self._headers: RawHeaders | None = None
-        self._lines = b""
-
-    def __call__(self) -> bytes:
-        """Those of now."""
-        headers = self._server.default_headers
-        if headers is not self._headers:
-            self._headers, self._lines = headers, b"".join([b"%b: %b\r\n" % header for header in headers])
-        return self._lines
 
 
 class GatewayProtocol(asyncio.Protocol):

@@ -49,7 +49,8 @@ _MAKES: Final = (
     "spent_nanousd",
 )
 _MADE: Final = Prepared(_change, *_MAKES)
-_PROLONG: Final = Prepared(_change, "covered_until", "reserved_nanousd", "spent_nanousd")
+_PROLONGS: Final = ("covered_until", "reserved_nanousd", "spent_nanousd")
+_PROLONG: Final = Prepared(_change, *_PROLONGS)
 _LET_GO: Final = Prepared(_change.values(container_id=None))
 _CLOSE: Final = Prepared(
     _change.values(closed_at=bindparam("closed"), reserved_nanousd=0, spent_nanousd=bindparam("spent"))
@@ -73,6 +74,8 @@ _ADD_ALL: Final = Bulk(INSERT, holds, *_COLUMNS)
 _ENTER_ALL: Final = Bulk(INSERT, entries, *_LINE)
 _LOCK_ALL: Final = Bulk(LOCK, holds, "hold_id")
 _MADE_ALL: Final = Bulk(UPDATE, holds, "hold_id", *_MAKES)
+_LOCK_ALL_OF: Final = Bulk(LOCK, holds, "container_id")
+_PROLONG_ALL: Final = Bulk(UPDATE, holds, "hold_id", *_PROLONGS)
 
 _ABOUT: Final = (
     "hold_id",
@@ -197,17 +200,31 @@ def extend(connection: Connection, container_id: str, used_at: datetime) -> Exte
     hold = _LOCK_OPEN_OF.row(connection, {"container_id": container_id})
     if hold is None:
         return None
-    life = timedelta(minutes=hold["minutes"])
-    covered_until: datetime = hold["covered_until"]
-    if used_at + life <= covered_until:
-        return Extension(covered_until=covered_until, free_until=covered_until - life, reserved_nanousd=0)
-    minutes = -((hold["started_at"] - used_at - life) // MINUTE)
-    covered_until = hold["started_at"] + minutes * MINUTE
-    reserved = _price(hold).cost(minutes) - hold["reserved_nanousd"] - hold["spent_nanousd"]
-    postings = [Posting(EntryKind.RESERVE, reserved, 0)] if reserved > 0 else []
-    change = _changed(hold, postings, used_at, {"covered_until": covered_until})
-    _write(connection, change, used_at, change_with=_PROLONG)
-    return Extension(covered_until=covered_until, free_until=covered_until - life, reserved_nanousd=max(reserved, 0))
+    extension, change = _extended(hold, used_at)
+    if change is not None:
+        _write(connection, change, used_at, change_with=_PROLONG)
+    return extension
+
+
+def extend_together(connection: Connection, used: Sequence[tuple[str, datetime]]) -> list[Extension | None]:
+    """`extend` for several, each with the id of its container. Raises NotTogether; then all is to be rolled back."""
+    asked = [{"container_id": container_id} for container_id, _ in used]
+    found = {row["container_id"]: row for row in _LOCK_ALL_OF.rows(connection, asked) if row["closed_at"] is None}
+    if len({container_id for container_id, _ in used}) < len(used):
+        raise NotTogether
+    extensions: list[Extension | None] = []
+    changes: list[_Change] = []
+    for container_id, used_at in used:
+        hold = found.get(container_id)
+        extension, change = (None, None) if hold is None else _extended(hold, used_at)
+        extensions.append(extension)
+        if change is not None:
+            changes.append(change)
+    _ENTER_ALL.post(connection, [line for change in changes for line in change.lines])
+    _PROLONG_ALL.post(connection, [change.hold for change in changes])
+    moves = [(change.accounts, change.move) for change in changes if change.move != Move()]
+    balances.move(connection, moves, max(used_at for _, used_at in used))
+    return extensions
 
 
 def close_expired(connection: Connection, before: datetime, now: datetime, limit: int) -> int:
@@ -317,6 +334,19 @@ def _made(hold: Row, container: Container, now: datetime) -> _Change:
         "closed_at": None,
     }
     return _changed(hold, postings, now, kept, alive=0 if was_open else 1)
+
+
+def _extended(hold: Row, used_at: datetime) -> tuple[Extension, _Change | None]:
+    """What is held for a container that was used, and what becomes of its hold; None where it covers that already."""
+    life = timedelta(minutes=hold["minutes"])
+    covered_until: datetime = hold["covered_until"]
+    if used_at + life <= covered_until:
+        return Extension(covered_until=covered_until, free_until=covered_until - life, reserved_nanousd=0), None
+    minutes = -((hold["started_at"] - used_at - life) // MINUTE)
+    covered_until = hold["started_at"] + minutes * MINUTE
+    reserved = max(0, _price(hold).cost(minutes) - hold["reserved_nanousd"] - hold["spent_nanousd"])
+    change = _changed(hold, [Posting(EntryKind.RESERVE, reserved, 0)], used_at, {"covered_until": covered_until})
+    return Extension(covered_until=covered_until, free_until=covered_until - life, reserved_nanousd=reserved), change
 
 
 def _changed(hold: Row, postings: Iterable[Posting], at: datetime, kept: dict[str, Any], *, alive: int = 0) -> _Change:

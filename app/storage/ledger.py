@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 
 from app.domain.spending import Balance, Extension
 from app.storage import balances, books, holds
+from app.storage.commits import Shared
 from app.storage.engine import Database
 
 GRACE: Final = timedelta(seconds=90)
@@ -17,6 +18,9 @@ GRACE: Final = timedelta(seconds=90)
 creates that took their time, and for clocks that differ."""
 ABANDONED: Final = timedelta(hours=24)
 """How long what may have been made is held for where nobody can find out: its deployment is gone, say."""
+
+USES: Final = "uses"
+"""What extensions are committed with: one another. They are of any accounts, and small."""
 
 
 class SqlLedger:
@@ -28,7 +32,11 @@ class SqlLedger:
 
     async def extend(self, container_id: str, used_at: datetime) -> Extension | None:
         """Commit that a container was used and lives longer. Raises StoreUnavailable."""
-        return await self._database.write(lambda connection: holds.extend(connection, container_id, used_at))
+
+        def alone(connection: Connection) -> Extension | None:
+            return holds.extend(connection, container_id, used_at)
+
+        return await self._database.write(Shared(alone, holds.extend_together, (container_id, used_at)), USES)
 
     async def close_expired(self, now: datetime, limit: int = 500) -> int:
         """Settle up to so many holds whose containers have expired. Raises StoreUnavailable."""

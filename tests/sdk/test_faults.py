@@ -107,7 +107,8 @@ async def test_a_fault_is_an_error_in_time(driver: str, script: Script, kind: ty
 
 
 async def test_the_next_call_is_none_the_worse(driver: str) -> None:
-    good = answers_once(reply(200, b'{"id":"c","created_at":1,"name":"x","status":"running"}'))
+    whole = b'{"id":"c","created_at":1,"name":"x","status":"running"}'
+    good = answers_once(reply(200, whole, (b"connection", b"close")))
     scripts: list[Script] = [each.values[0] for each in FAULTS]
     async with (
         ScriptedUpstream(*[script for fault in scripts for script in (fault, good)]) as upstream,

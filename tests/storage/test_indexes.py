@@ -20,7 +20,7 @@ from app.storage import prepared, tables
 from app.storage.containers import SqlContainerStore
 from app.storage.creations import SqlCreationStore
 from app.storage.engine import Database
-from app.storage.ledger import SqlLedger
+from app.storage.ledger import USES, SqlLedger
 from app.storage.reports import SqlSpendReports
 from tests.storage.containers import ANSWER, at, container, creation, register, sighting
 from tests.storage.spending import account, order
@@ -283,15 +283,17 @@ async def test_every_step_of_a_creation_has_an_index(crowded: Database) -> None:
     assert [plan for plan in found.values() if "ix_creations_lost" in plan]
 
 
-async def test_what_creates_share_has_indexes(crowded: Database) -> None:
+async def test_what_creates_and_uses_share_has_indexes(crowded: Database) -> None:
     await analyze(crowded)
-    store, payers = SqlCreationStore(crowded, lambda: at(90)), order()
-    intents = [creation() for _ in range(3)]
+    ledger, store, payers = SqlLedger(crowded), SqlCreationStore(crowded, lambda: at(90)), order()
+    intents, crates = [creation() for _ in range(3)], [container() for _ in range(3)]
     await store.begin(creation(), payers, same_key_since=at(-1))
     async with watching(crowded) as statements:
         await at_once(crowded, payers, [store.begin(one, payers, same_key_since=at(-1)) for one in intents])
-        await at_once(crowded, payers, [store.complete(one.creation_id, container(), ANSWER) for one in intents])
-    assert not whole_tables(await plans(crowded, statements, at_least=9))
+        made = [store.complete(one.creation_id, it, ANSWER) for one, it in zip(intents, crates, strict=True)]
+        await at_once(crowded, payers, made)
+        await at_once(crowded, USES, [ledger.extend(it.container_id, at(9)) for it in crates])
+    assert not whole_tables(await plans(crowded, statements, at_least=11))
 
 
 async def test_every_step_of_a_hold_has_an_index(crowded: Database) -> None:

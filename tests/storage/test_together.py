@@ -19,7 +19,7 @@ from app.storage import commits, prepared, tables
 from app.storage.containers import SqlContainerStore
 from app.storage.creations import SHARED_BYTES, SqlCreationStore
 from app.storage.engine import Database
-from app.storage.ledger import SqlLedger
+from app.storage.ledger import USES, SqlLedger
 from tests.storage.containers import ANSWER, at, container, creation
 from tests.storage.spending import BY_SESSION, WHOLE_LIFE, account, order
 from tests.storage.test_engine import Gate
@@ -55,11 +55,11 @@ async def statements(database: Database) -> AsyncIterator[list[str]]:
         yield seen
 
 
-async def at_once(database: Database, payers: Order, works: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]:
-    """What comes of these, all of which wait while another work is held up."""
+async def at_once(database: Database, payers: Order | str, works: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]:
+    """What comes of these, all of which wait while another work of their group is held up."""
     gate = Gate()
-    names = tuple(payer.name for payer in payers.accounts)
-    held = asyncio.create_task(database.write(lambda _: gate.pass_through(), names))
+    group = payers if isinstance(payers, str) else tuple(payer.name for payer in payers.accounts)
+    held = asyncio.create_task(database.write(lambda _: gate.pass_through(), group))
     await gate.reached.wait()
     tasks = [asyncio.create_task(work) for work in works]
     await asyncio.sleep(0)
@@ -105,7 +105,7 @@ def create(number: int, key: str) -> tuple[Creation, Order, Container, Answer]:
 
 
 async def test_they_leave_the_rows_that_they_would_leave_alone(migrated: Database) -> None:
-    store = SqlCreationStore(migrated, lambda: at(60))
+    store, ledger = SqlCreationStore(migrated, lambda: at(60)), SqlLedger(migrated)
 
     async def begin(number: int, key: str) -> object:
         intent, ordered, _, _ = create(number, key)
@@ -115,15 +115,22 @@ async def test_they_leave_the_rows_that_they_would_leave_alone(migrated: Databas
         intent, _, made, answer = create(number, key)
         return await store.complete(intent.creation_id, made, answer)
 
+    async def use(number: int, key: str) -> object:
+        return await ledger.extend(f"cntr_{key}{number:016}", at(number / 3))
+
     alone, together = "a" * 16, "b" * 16
     begun = [await begin(number, alone) for number in range(MANY)]
     made = [await complete(number, alone) for number in range(MANY)]
+    used = [await use(number, alone) for number in range(MANY + 1)]  # the last of them is not there
     assert await begin(0, together) == begun[0]  # which makes the balances' rows
     payers = create(0, together)[1]
     async with statements(migrated) as seen:
         assert await at_once(migrated, payers, [begin(number, together) for number in range(1, MANY)]) == begun[1:]
         assert await at_once(migrated, payers, [complete(number, together) for number in range(MANY)]) == made
-    assert len([text for text in seen if "SAVEPOINT" not in text]) < 60
+        assert await at_once(migrated, USES, [use(number, together) for number in range(MANY + 1)]) == used
+    assert len([text for text in seen if "SAVEPOINT" not in text]) < 75
+    assert len(set(used)) > 10
+    assert used[-1] is None
 
     def rows(connection: Connection, key: str) -> dict[str, list[list[str]]]:
         found = {}
@@ -137,7 +144,22 @@ async def test_they_leave_the_rows_that_they_would_leave_alone(migrated: Databas
         return found
 
     assert await migrated.read(lambda c: rows(c, together)) == await migrated.read(lambda c: rows(c, alone))
-    assert await SqlLedger(migrated).verify() == []
+    assert await ledger.verify() == []
+
+
+async def test_a_container_that_is_used_twice_at_once_is_held_for_once(migrated: Database) -> None:
+    store, ledger = SqlCreationStore(migrated, lambda: at(1)), SqlLedger(migrated)
+    crates = [container(), container()]
+    for crate in crates:
+        intent = creation()
+        await store.begin(intent, order(), same_key_since=at(-1))
+        await store.complete(intent.creation_id, crate, ANSWER)
+    used = [crates[0], crates[1], crates[0]]
+    first, other, again = await at_once(migrated, USES, [ledger.extend(it.container_id, at(5)) for it in used])
+    assert first == other
+    assert first.reserved_nanousd > 0
+    assert again == replace(first, reserved_nanousd=0)
+    assert await ledger.verify() == []
 
 
 async def test_as_many_find_room_as_there_is(migrated: Database) -> None:
