@@ -38,7 +38,7 @@ format: .venv/dev  ## Format and fix what can be fixed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: .venv/dev  ## Our speed beside our peers' and alone, in half an hour
+bench: .venv/dev  ## Our speed beside our peers' and alone, in three quarters of an hour
 	$(BIN)/python -m bench
 
 bench-quick: .venv/dev  ## The essentials of it in under two minutes
