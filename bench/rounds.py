@@ -76,18 +76,22 @@ class Player:
     def turn(self, scenario: Scenario) -> Figures | None:
         """Measure once, and wait until it is at rest. None where that does not count, and is not to be tried again."""
         try:
-            figures = dict(scenario.measure(self.stage))
+            figures = self._measured(scenario)
             come_to_rest(self.stage.cpu_seconds)
-            if (program := self.stage.program) is not None:
+            if figures is not None and (program := self.stage.program) is not None:
                 figures[f"{scenario.name}_rss_bytes"] = program.rss_bytes()
-        except Refused as reason:
-            self.entry.refusals.append(f"{scenario.name}: {reason}")
-            return None
         except Exception as error:
             self.out = error
             self.leave()
             return None
         return figures
+
+    def _measured(self, scenario: Scenario) -> dict[str, float] | None:
+        try:
+            return dict(scenario.measure(self.stage))
+        except Refused as reason:
+            self.entry.refusals.append(f"{scenario.name}: {reason}")
+            return None
 
 
 Say = Callable[[str], None]

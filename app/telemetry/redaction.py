@@ -81,7 +81,7 @@ class Shown(NamedTuple):
     line: bytes
     """One line of JSON."""
     is_whole: bool
-    """Whether nothing of it is hidden or left out."""
+    """Whether all that a parser finds in it is shown."""
 
 
 def redacted_json(text: bytes, max_chars: int = 16 * 1024) -> Shown:

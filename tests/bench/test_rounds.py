@@ -95,8 +95,8 @@ def test_nobody_is_measured_before_the_one_before_is_at_rest(monkeypatch: pytest
         return 0.0
 
     monkeypatch.setattr(Stage, "cpu_seconds", looked_at)
-    told = Told({"a": [1.0, 2.0], "b": [1.0, 2.0]}, asked, 2)
-    take_turns([player(title, told) for title in "ab"], told, Random(1))
+    told = Told({"a": [1.0, 2.0], "b": [1.0, Refused("no answer, and still busy with it")], "c": [1.0, 2.0]}, asked, 2)
+    take_turns([player(title, told) for title in "abc"], told, Random(1))
     assert [name for name, _ in groupby(asked)] == [
         step for who in asked if "rests" not in who for step in (who, f"{who} rests")
     ]
